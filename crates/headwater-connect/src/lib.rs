@@ -1,0 +1,29 @@
+//! The connector contract: what a source connector gives, and what it may rely on.
+//!
+//! A connector answers five questions about a source: which tables there are, their schemas, how each is
+//! ingested, which records there are since an offset, and which were deleted. Everything else (conversion,
+//! ordering, exactly-once delivery, retries, storage) is the engine's work.
+//!
+//! **Invariant:** this crate does no I/O. It names types and rules only, so that any crate may depend on it.
+//!
+//! Start reading at [`Connector`]; its methods carry the numbered rules (R1, R2, …).
+
+mod clock;
+mod connector;
+mod error;
+mod metadata;
+mod offset;
+mod options;
+mod page;
+mod schema;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use connector::{
+    Connector, ConnectorFactory, Partition, SupportsNamespaces, SupportsPartition, SupportsPartitionedStream,
+};
+pub use error::{Blame, BoxError, ConnectorError, Retry};
+pub use metadata::{IngestionType, TableMetadata};
+pub use offset::{Offset, OffsetError};
+pub use options::{Options, Secret};
+pub use page::{JsonPointer, Page, PageStream, ReadItem};
+pub use schema::{DataType, SchemaError, StructField, StructType};
