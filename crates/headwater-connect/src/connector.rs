@@ -69,6 +69,11 @@ pub trait Connector: Send + Sync {
         self.list_tables().await.map(|_| ())
     }
 
+    /// Counts the requests that this instance has sent to the source so far, repeated ones included.
+    fn requests(&self) -> u64 {
+        0
+    }
+
     /// Partitioned batch reads, where the connector can.
     fn partitions(&self) -> Option<&dyn SupportsPartition> {
         None

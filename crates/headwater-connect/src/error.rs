@@ -92,6 +92,16 @@ pub enum ConnectorError {
     Timeout {
         /// The limit.
         after: Duration,
+        /// What was asked.
+        #[source]
+        source: BoxError,
+    },
+    /// The source does not take the request, and will not take it the next time either.
+    #[error("the source rejected the request")]
+    Rejected {
+        /// What came back.
+        #[source]
+        source: BoxError,
     },
     /// The source answered something that cannot be used.
     #[error("the source's answer cannot be used: {what}")]
@@ -156,6 +166,7 @@ impl ConnectorError {
             | ConnectorError::UnknownTable { .. }
             | ConnectorError::Unauthorized { .. }
             | ConnectorError::Forbidden { .. }
+            | ConnectorError::Rejected { .. }
             | ConnectorError::InvalidOffset { .. } => Blame::Configuration,
             ConnectorError::RateLimited { .. }
             | ConnectorError::Unavailable { .. }
@@ -180,6 +191,9 @@ impl ConnectorError {
             ConnectorError::Unauthorized { .. } => Some("check the connection's credentials".into()),
             ConnectorError::Forbidden { .. } => {
                 Some("grant the connection's user access, or leave the table out".into())
+            }
+            ConnectorError::Rejected { .. } => {
+                Some("check the connection's address and the table's options".into())
             }
             ConnectorError::InvalidOffset { .. } => {
                 Some("a full refresh of the table starts it afresh".into())
