@@ -11,6 +11,7 @@
 mod clock;
 mod connector;
 mod error;
+pub mod json_scan;
 mod metadata;
 mod offset;
 mod options;
