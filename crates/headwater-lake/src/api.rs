@@ -222,7 +222,8 @@ pub trait TableWriter: Send {
     /// Takes rows. Waits while the writer holds as much as it may.
     ///
     /// # Errors
-    /// Storage failed, or the batch has other columns than the spec. What was staged is still there.
+    /// Storage failed: what was staged is lost, `discard` before writing again. Or the batch has other columns than
+    /// the spec: what was staged is still there.
     /// # Cancel safety
     /// A dropped call may have staged part of the batch; `discard` before writing again.
     async fn write(&mut self, batch: RecordBatch) -> Result<(), LakeError>;
@@ -235,6 +236,24 @@ pub trait TableWriter: Send {
     /// # Errors
     /// The table is as before, unless [`LakeError::is_in_doubt`]; rows are still staged.
     async fn commit(&mut self, offset: Option<&Offset>) -> Result<CommitOutcome, LakeError>;
+
+    /// Commits as [`TableWriter::commit`] does, under a micro-batch number that the caller gives, so that a repeat
+    /// after a crash replaces instead of doubling.
+    ///
+    /// For rows that go to a second table *before* the commit of the first (bad records, for one): number them as
+    /// the first table's flow numbers its micro-batch. Where this flow's last commit bears the same number, the
+    /// files that it added are removed in the same version, so that the rows of a number are there once. `optimize`
+    /// leaves the files of the last numbered commit alone. No rows and a number that the flow does not hold
+    /// are [`CommitOutcome::Unchanged`]; no rows and the number that it holds remove those files.
+    ///
+    /// # Errors
+    /// As [`TableWriter::commit`]; [`LakeError::FlowMoved`] where the flow holds a higher number;
+    /// [`LakeError::Conflict`] where another writer rewrote the files to be replaced.
+    async fn commit_numbered(
+        &mut self,
+        micro_batch: u64,
+        offset: Option<&Offset>,
+    ) -> Result<CommitOutcome, LakeError>;
 
     /// Forgets what was written since the last commit and removes its files.
     async fn discard(&mut self) -> Result<(), LakeError>;
@@ -365,6 +384,22 @@ pub enum LakeError {
     NoTable {
         /// The table.
         table: TableName,
+    },
+    /// There is no such version of the table, or its files are gone.
+    #[error("{table} has no version {version}")]
+    NoVersion {
+        /// The table.
+        table: TableName,
+        /// The version that was asked for.
+        version: u64,
+    },
+    /// A read names a column that the table does not have.
+    #[error("{table} has no column `{column}`")]
+    NoColumn {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
     },
     /// A column's type cannot become the new one.
     #[error("column `{column}` of {table} is {from} and cannot become {to}")]
