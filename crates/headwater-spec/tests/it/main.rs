@@ -1,0 +1,4 @@
+//! Tests of the specs through the public interface, on whole documents.
+
+#[cfg(test)]
+mod pipeline;
