@@ -1,0 +1,309 @@
+use std::time::Duration;
+
+use headwater_connect::{BoxError, ConnectorError, IngestionType, Retry, SchemaError};
+use headwater_decode::DecodeError;
+use headwater_lake::{LakeError, TableName};
+
+use crate::ScdType;
+
+/// Why an update cannot begin. Nothing has been read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// The connector cannot be made from the connection's options.
+    #[error("connection `{connection}` cannot be used")]
+    Connect {
+        /// The connection.
+        connection: String,
+        /// Why.
+        #[source]
+        source: ConnectorError,
+    },
+    /// The tables of a schema object could not be listed.
+    #[error("the tables of {object} cannot be listed")]
+    List {
+        /// The object of the spec.
+        object: String,
+        /// Why.
+        #[source]
+        source: ConnectorError,
+    },
+    /// A schema object names a namespace, and the connector knows none.
+    #[error("object {object} names a namespace, but connector `{connector}` has no namespaces")]
+    NoNamespaces {
+        /// The object of the spec.
+        object: String,
+        /// The connector.
+        connector: String,
+    },
+    /// No table is left to read.
+    #[error("the pipeline has no table to read")]
+    NoTables,
+    /// Two objects write to one table.
+    #[error("tables `{first}` and `{second}` both go to {destination}")]
+    DuplicateDestination {
+        /// The table in the lake.
+        destination: TableName,
+        /// A table of the source.
+        first: String,
+        /// Another.
+        second: String,
+    },
+    /// A destination is not a table name.
+    #[error("table `{source_table}` cannot be stored under its name")]
+    BadDestination {
+        /// The table of the source.
+        source_table: String,
+        /// Why.
+        #[source]
+        source: LakeError,
+    },
+    /// A table was asked for that the pipeline does not have.
+    #[error("the pipeline has no table `{name}`")]
+    UnknownTable {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// A stop was asked for before anything began.
+    #[error("the update was canceled before it began")]
+    Canceled,
+}
+
+impl UpdateError {
+    /// Says what to change, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            UpdateError::Connect { source, .. } | UpdateError::List { source, .. } => source.hint(),
+            UpdateError::NoNamespaces { .. } => Some("leave the namespace out to read all tables".into()),
+            UpdateError::NoTables => {
+                Some("add a table to `objects`, or leave fewer tables out with `exclude`".into())
+            }
+            UpdateError::DuplicateDestination { .. } => {
+                Some("give one of them another `destination_table` or `destination_schema`".into())
+            }
+            UpdateError::BadDestination { source, .. } => Some(format!(
+                "set `destination_table` for it: {}",
+                source.hint().unwrap_or_else(|| "a name that a folder can have".into())
+            )),
+            UpdateError::UnknownTable { name, available } => {
+                Some(did_you_mean(name, available.iter().map(String::as_str)))
+            }
+            UpdateError::Canceled => None,
+        }
+    }
+}
+
+/// Why a flow ended without having read everything. The table is as its last commit left it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlowError {
+    /// The connector cannot be made for this table.
+    #[error("the connector cannot be started for table `{table}`")]
+    Connect {
+        /// The table of the source.
+        table: String,
+        /// Why.
+        #[source]
+        source: ConnectorError,
+    },
+    /// The connector could not say what the table is.
+    #[error("the {what} of table `{table}` cannot be read")]
+    Describe {
+        /// The table of the source.
+        table: String,
+        /// `schema` or `metadata`.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: ConnectorError,
+    },
+    /// The connector's schema breaks its contract (rule R3).
+    #[error("the connector gives a schema for table `{table}` that cannot be used")]
+    Schema {
+        /// The table of the source.
+        table: String,
+        /// Why.
+        #[source]
+        source: SchemaError,
+    },
+    /// Metadata that do not go with the schema, or a setting that does not go with either.
+    #[error("`{setting}` of table `{table}` {reason}")]
+    Configuration {
+        /// The table of the source.
+        table: String,
+        /// Which setting.
+        setting: &'static str,
+        /// What is wrong, as the end of a sentence that starts with the setting.
+        reason: String,
+        /// What to change.
+        hint: String,
+    },
+    /// What the table needs is not there yet.
+    #[error(
+        "table `{table}` is `{ingestion_type}`, and keeping it as {scd_type} needs AUTO CDC, which this version does not have"
+    )]
+    NeedsAutoCdc {
+        /// The table of the source.
+        table: String,
+        /// How it is ingested.
+        ingestion_type: IngestionType,
+        /// How it was to be kept.
+        scd_type: ScdType,
+    },
+    /// A read failed.
+    #[error("table `{table}` cannot be read")]
+    Read {
+        /// The table of the source.
+        table: String,
+        /// Why.
+        #[source]
+        source: ConnectorError,
+    },
+    /// The connector goes round in circles.
+    #[error("the connector came back to offset {offset} of table `{table}`, so the reads would never end")]
+    OffsetLoop {
+        /// The table of the source.
+        table: String,
+        /// The offset that came twice.
+        offset: String,
+    },
+    /// A page that no memory is set aside for.
+    #[error("a page of table `{table}` has {bytes} bytes, and at most {limit_bytes} can be taken")]
+    PageTooLarge {
+        /// The table of the source.
+        table: String,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// A page or a record of it does not fit.
+    #[error("page {page} of table `{table}` cannot be decoded")]
+    Decode {
+        /// The table of the source.
+        table: String,
+        /// Which page since the flow began to read, from 1.
+        page: u64,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+    /// The lake failed.
+    #[error("{doing} {table} failed")]
+    Lake {
+        /// The table of the lake.
+        table: TableName,
+        /// `opening`, `writing`, `committing`.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: LakeError,
+    },
+    /// A retry would help, but did not often enough.
+    #[error("gave up after {attempts} attempts without progress")]
+    RetriesExhausted {
+        /// How many there were.
+        attempts: u32,
+        /// The last failure.
+        #[source]
+        source: Box<FlowError>,
+    },
+    /// A task of the flow was lost (it panicked or the process is ending).
+    #[error("a background task of the flow ended early")]
+    TaskLost {
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+}
+
+impl FlowError {
+    /// Says whether doing the same again may help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            FlowError::Describe { source, .. }
+            | FlowError::Connect { source, .. }
+            | FlowError::Read { source, .. } => source.retry(),
+            // A cut body looks like this; the next answer may be whole.
+            FlowError::Decode { source: DecodeError::Malformed { .. }, .. } => Retry::Backoff,
+            // The next attempt opens the table anew and goes on where the table says.
+            FlowError::Lake { source, .. } => match source {
+                LakeError::Conflict { .. } => Retry::Backoff,
+                _ if source.is_retryable() || source.is_in_doubt() => Retry::Backoff,
+                _ => Retry::Never,
+            },
+            _ => Retry::Never,
+        }
+    }
+
+    /// Says what to change, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            FlowError::Connect { source, .. }
+            | FlowError::Describe { source, .. }
+            | FlowError::Read { source, .. } => source.hint(),
+            FlowError::Configuration { hint, .. } => Some(hint.clone()),
+            FlowError::NeedsAutoCdc { .. } => Some(
+                "set `scd_type: APPEND_ONLY` in the table's configuration to keep every record as it is read"
+                    .into(),
+            ),
+            FlowError::OffsetLoop { .. } => {
+                Some("this is a defect of the connector: report it, with the offset".into())
+            }
+            FlowError::PageTooLarge { .. } => {
+                Some("ask the source for smaller pages with the table's options".into())
+            }
+            FlowError::Decode { source, .. } => source.hint(),
+            FlowError::Lake { source, .. } => source.hint(),
+            FlowError::RetriesExhausted { source, .. } => source
+                .hint()
+                .or_else(|| Some("run the pipeline again later; it goes on where it stands".into())),
+            FlowError::Schema { .. } | FlowError::TaskLost { .. } => None,
+        }
+    }
+
+    /// The shortest pause before the next attempt that the source asked for.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self.retry() {
+            Retry::After(pause) => Some(pause),
+            _ => None,
+        }
+    }
+}
+
+/// Names the nearest of `available`, or lists them.
+pub(crate) fn did_you_mean<'a>(name: &str, available: impl Iterator<Item = &'a str>) -> String {
+    let available: Vec<&str> = available.collect();
+    let lower = name.to_lowercase();
+    let nearest = available
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), *candidate))
+        .min();
+    match nearest {
+        Some((distance, candidate)) if distance <= name.chars().count().div_ceil(3) => {
+            format!("did you mean `{candidate}`?")
+        }
+        _ => {
+            let shown = available.iter().take(20).copied().collect::<Vec<_>>().join(", ");
+            let more = if available.len() > 20 { ", …" } else { "" };
+            format!("there are: {shown}{more}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::did_you_mean;
+
+    #[test]
+    fn the_nearest_name_is_offered_where_one_is_near() {
+        let check = |name: &str, expect: &str| {
+            assert_eq!(did_you_mean(name, ["orders", "customers", "events"].into_iter()), expect);
+        };
+        check("order", "did you mean `orders`?");
+        check("Custmers", "did you mean `customers`?");
+        check("xyz", "there are: orders, customers, events");
+    }
+}

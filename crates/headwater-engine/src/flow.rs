@@ -1,0 +1,230 @@
+//! One flow of an update: settles what the table is, then attempts until it is done or nothing helps.
+
+use std::sync::Arc;
+
+use headwater_connect::{Connector, ConnectorFactory, Options, Retry};
+use headwater_decode::Profile;
+use headwater_lake::{FlowState, TableWriter};
+use tokio::time::Instant;
+
+use crate::attempt::{self, AttemptEnd, AttemptFailure};
+use crate::context::FlowContext;
+use crate::events::Event;
+use crate::expand::FlowTarget;
+use crate::plan::describe;
+use crate::writing::InDoubt;
+use crate::{FlowError, FlowReport, FlowStatus, TablePlan};
+
+/// Everything that a flow is made of.
+pub(crate) struct Flow {
+    pub(crate) context: Arc<FlowContext>,
+    pub(crate) target: FlowTarget,
+    pub(crate) factory: Arc<dyn ConnectorFactory>,
+    pub(crate) connection: Options,
+    pub(crate) profile: Profile,
+    /// Made at the first attempt and kept: a connector may fix "now" when it is built, so that an update ends.
+    pub(crate) connector: Option<Arc<dyn Connector>>,
+    pub(crate) plan: Option<Arc<TablePlan>>,
+    pub(crate) in_doubt: Option<InDoubt>,
+    /// Where the table stood before a full refresh.
+    pub(crate) before_refresh: Option<FlowState>,
+}
+
+/// Makes the instance that reads one table: the table's options go over the connection's, with `tableName`.
+pub(crate) fn connect(
+    factory: &dyn ConnectorFactory,
+    connection: &Options,
+    target: &FlowTarget,
+) -> Result<Arc<dyn Connector>, FlowError> {
+    let mut options = connection.merged(&target.configuration.options);
+    options.set("tableName", &target.source_table);
+    factory
+        .connect(&options)
+        .map(Arc::from)
+        .map_err(|source| FlowError::Connect { table: target.source_table.clone(), source })
+}
+
+impl Flow {
+    /// Runs to the end. Ends early at a stop, at once or at the next safe point.
+    pub(crate) async fn run(mut self) -> FlowReport {
+        let started_at = Instant::now();
+        let context = self.context.clone();
+        self.status(FlowStatus::Starting, None);
+        let cancel = context.cancel.clone();
+        let (status, error) = tokio::select! {
+            biased;
+            () = cancel.immediate() => (FlowStatus::Stopped, None),
+            ended = self.attempts() => match ended {
+                Ok(AttemptEnd::Completed) => (FlowStatus::Completed, None),
+                Ok(AttemptEnd::Stopped) => (FlowStatus::Stopped, None),
+                Err(error) => (FlowStatus::Failed, Some(error)),
+            },
+        };
+        self.count_requests();
+        self.status(status, error.as_ref());
+        self.report(status, error, started_at.elapsed())
+    }
+
+    /// The report of a flow that was stopped before its turn came.
+    pub(crate) fn not_started(self) -> FlowReport {
+        self.status(FlowStatus::Stopped, None);
+        self.report(FlowStatus::Stopped, None, std::time::Duration::ZERO)
+    }
+
+    fn report(
+        self,
+        status: FlowStatus,
+        error: Option<FlowError>,
+        duration: std::time::Duration,
+    ) -> FlowReport {
+        let progress = self.context.with_progress(std::mem::take);
+        FlowReport {
+            flow: self.target.flow,
+            source_table: self.target.source_table,
+            destination: self.target.destination,
+            status,
+            metrics: progress.metrics,
+            duration,
+            offset: progress.offset,
+            changes: progress.changes,
+            warnings: self.plan.map(|plan| plan.warnings.clone()).unwrap_or_default(),
+            error,
+        }
+    }
+
+    fn status(&self, status: FlowStatus, error: Option<&FlowError>) {
+        let context = &self.context;
+        context.observer.flow_status(&context.id, status);
+        let error = error.map(|error| error as &(dyn std::error::Error + 'static));
+        context.events.record(Event::flow_progress(&context.id, status, &context.metrics(), error));
+        match error {
+            Some(error) => tracing::error!(flow = %context.id.flow, error, "flow failed"),
+            None => tracing::info!(flow = %context.id.flow, status = status.as_str(), "flow"),
+        }
+    }
+
+    fn count_requests(&self) {
+        if let Some(connector) = &self.connector {
+            let requests = connector.requests();
+            self.context.count(|metrics| metrics.requests = requests);
+        }
+    }
+
+    /// Attempts until done, stopped, or nothing helps. Progress (a commit) starts the count of failures anew.
+    async fn attempts(&mut self) -> Result<AttemptEnd, FlowError> {
+        let context = self.context.clone();
+        let policy = context.settings.retry;
+        let mut failures = 0;
+        let mut commits = 0;
+        loop {
+            let AttemptFailure { error, in_doubt } = match self.attempt().await {
+                Ok(end) => return Ok(end),
+                Err(failure) => failure,
+            };
+            self.in_doubt = in_doubt;
+            self.count_requests();
+            let committed = context.metrics().commits;
+            if committed > commits {
+                (commits, failures) = (committed, 0);
+            }
+            failures += 1;
+            if error.retry() == Retry::Never {
+                return Err(error);
+            }
+            if failures >= policy.attempts {
+                return Err(match failures {
+                    1 => error,
+                    attempts => FlowError::RetriesExhausted { attempts, source: Box::new(error) },
+                });
+            }
+            let pause = policy.pause(failures, error.retry_after());
+            context.count(|metrics| metrics.retries += 1);
+            context.observer.flow_retry(&context.id, &error, failures, pause);
+            context.events.record(Event::flow_retry(&context.id, &context.metrics(), failures, &error));
+            tracing::warn!(flow = %context.id.flow, error = &error as &dyn std::error::Error,
+                attempt = failures, pause_secs = pause.as_secs_f64(), "flow failed and is tried again");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = context.cancel.requested() => {
+                    // A commit in doubt is left to the next update, which reads the table.
+                    return Ok(AttemptEnd::Stopped);
+                }
+            }
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<AttemptEnd, AttemptFailure> {
+        let context = self.context.clone();
+        let connector = match &self.connector {
+            Some(connector) => connector.clone(),
+            None => {
+                let connector = connect(self.factory.as_ref(), &self.connection, &self.target)?;
+                self.connector.insert(connector).clone()
+            }
+        };
+        let plan = match &self.plan {
+            Some(plan) => plan.clone(),
+            None => {
+                let plan = Arc::new(describe(&self.target, connector.as_ref()).await?);
+                self.described(&plan);
+                self.plan.insert(plan).clone()
+            }
+        };
+        let Some(writer) = self.open(&plan).await? else { return Ok(AttemptEnd::Completed) };
+        context.with_progress(|progress| {
+            progress.offset = writer.flow_state().and_then(|state| state.offset.clone());
+        });
+        if context.cancel.is_requested() {
+            return Ok(AttemptEnd::Stopped);
+        }
+        attempt::run(&context, &plan, connector, self.profile, writer).await
+    }
+
+    fn described(&self, plan: &TablePlan) {
+        let context = &self.context;
+        context.events.record(Event::flow_definition(&context.id, plan));
+        for warning in &plan.warnings {
+            tracing::warn!(flow = %context.id.flow, warning, "flow");
+            context.observer.warning(Some(&context.id), warning);
+            context.events.record(Event::warning(Some(&context.id), warning));
+        }
+        self.status(FlowStatus::Running, None);
+    }
+
+    /// Opens the table. `None` where the commit that was in doubt turns out to have been the last.
+    async fn open(&mut self, plan: &TablePlan) -> Result<Option<Box<dyn TableWriter>>, FlowError> {
+        let context = &self.context;
+        let failed =
+            |source| FlowError::Lake { table: context.destination.clone(), doing: "opening", source };
+        if plan.full_refresh {
+            // A writer for a full refresh does not say where the old table stands, so it is looked up.
+            let table = context.lake.table(&context.destination).await.map_err(failed)?;
+            let state = table.and_then(|table| table.flows.get(&plan.flow).cloned());
+            match self.in_doubt.take() {
+                Some(doubt) if state.is_some() && state != self.before_refresh => {
+                    self.landed(&doubt);
+                    return Ok(None);
+                }
+                _ => self.before_refresh = state,
+            }
+        }
+        let spec = plan.writer_spec(&context.settings, context.memory.writer_bytes);
+        let writer = context.lake.writer(spec).await.map_err(failed)?;
+        if let Some(doubt) = self.in_doubt.take()
+            && writer.flow_state().is_some_and(|state| state.micro_batch >= doubt.micro_batch)
+        {
+            self.landed(&doubt);
+            if doubt.last {
+                return Ok(None);
+            }
+        }
+        Ok(Some(writer))
+    }
+
+    fn landed(&self, doubt: &InDoubt) {
+        self.context.count(|metrics| {
+            metrics.commits += 1;
+            metrics.rows_written += doubt.rows;
+        });
+    }
+}
