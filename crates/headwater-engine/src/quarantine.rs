@@ -121,8 +121,11 @@ impl Quarantine {
         let micro_batch = self.micro_batch;
         let numbered = self.spec.mode == WriteMode::Append;
         let writer = self.writer().await?;
-        let outcome =
-            if numbered { writer.commit_numbered(micro_batch, None).await } else { writer.commit(None).await };
+        let outcome = if numbered {
+            writer.commit_numbered(micro_batch, None).await
+        } else {
+            writer.commit(None).await
+        };
         match outcome {
             Ok(CommitOutcome::Committed { .. } | CommitOutcome::Unchanged) => {}
             Err(source) => return Err(self.failed("committing", source)),
