@@ -86,6 +86,13 @@ impl FromStr for JsonPointer {
     }
 }
 
+impl<T: Into<String>> FromIterator<T> for JsonPointer {
+    /// A pointer of these reference tokens, unescaped, outermost first.
+    fn from_iter<I: IntoIterator<Item = T>>(tokens: I) -> Self {
+        Self { tokens: tokens.into_iter().map(Into::into).collect() }
+    }
+}
+
 impl fmt::Display for JsonPointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for token in &self.tokens {

@@ -9,8 +9,7 @@ use std::collections::VecDeque;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use headwater_connect::{ConnectorError, JsonPointer, Offset, Page, PageStream, ReadItem};
-use serde_json::value::RawValue;
+use headwater_connect::{BoxError, ConnectorError, JsonPointer, Offset, Page, PageStream, ReadItem};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -168,38 +167,24 @@ async fn ended(tasks: &mut JoinSet<()>) -> Result<(), ConnectorError> {
 
 /// The text or number at `pointer`; `None` where there is nothing, null, false or an empty text.
 fn text_at(response: &Response, pointer: &JsonPointer) -> Result<Option<String>, ConnectorError> {
-    let unreadable = |error| ConnectorError::BadResponse {
+    let unreadable = |source: BoxError| ConnectorError::BadResponse {
         what: format!("{} did not answer JSON with `{pointer}`", response.request),
-        source: Some(Box::new(error)),
+        source: Some(source),
     };
-    let Some(raw) = find(&response.body, pointer).map_err(unreadable)? else { return Ok(None) };
-    let text = match raw.as_bytes().first() {
-        Some(b'"') => serde_json::from_str::<String>(raw).map_err(unreadable)?,
-        Some(b'-' | b'0'..=b'9') => raw.to_owned(),
+    let found = pointer.find(&response.body).map_err(|error| unreadable(Box::new(error)))?;
+    let Some(raw) = found else { return Ok(None) };
+    let text = match raw.first() {
+        Some(b'"') => serde_json::from_slice::<String>(raw).map_err(|error| unreadable(Box::new(error)))?,
+        Some(b'-' | b'0'..=b'9') => String::from_utf8_lossy(raw).into_owned(),
         Some(b'n' | b'f') => return Ok(None),
         _ => {
-            let start: String = raw.chars().take(80).collect();
+            let start: String = String::from_utf8_lossy(raw).chars().take(80).collect();
             return Err(
                 response.unusable(format_args!("has `{start}` at `{pointer}`, where a text was expected"))
             );
         }
     };
     Ok(Some(text).filter(|text| !text.is_empty()))
-}
-
-/// The JSON text at `pointer`. Only objects are walked through.
-fn find<'a>(body: &'a [u8], pointer: &JsonPointer) -> Result<Option<&'a str>, serde_json::Error> {
-    let mut found: &RawValue = serde_json::from_slice(body)?;
-    for token in pointer.tokens() {
-        if !found.get().starts_with('{') {
-            return Ok(None);
-        }
-        let mut members: std::collections::HashMap<std::borrow::Cow<'a, str>, &'a RawValue> =
-            serde_json::from_str(found.get())?;
-        let Some(member) = members.remove(token.as_str()) else { return Ok(None) };
-        found = member;
-    }
-    Ok(Some(found.get()))
 }
 
 /// Finds a source that sends its client round in circles, however long they are, in memory for one link
