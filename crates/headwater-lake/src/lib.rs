@@ -5,7 +5,32 @@
 //!
 //! **Invariant:** the table is the checkpoint. A commit holds the rows *and* the offset that they reach; there is
 //! no second place that knows how far a flow got.
+//!
+//! **Invariant:** a commit is one file, `_delta_log/N.json`, that is created or is not. Everything before it only
+//! adds files that no version names; everything after it (checkpoints, checksums) may fail without harm.
+//!
+//! Start reading at [`DeltaLake`], then `writer` (what a micro-batch goes through) and `table` (the commit).
+//! `kernel` is the only module that touches the internal API of `delta_kernel`: snapshots, listings, reading,
+//! checkpoints, checksums.
 
 pub mod api;
 
+mod actions;
+mod adapt;
+mod encode;
+mod files;
+mod kernel;
+mod lake;
+mod plan;
+mod protocol;
+mod read;
+mod rows;
+mod schema;
+mod store;
+mod table;
+mod tune;
+mod writer;
+
 pub use api::*;
+pub use lake::DeltaLake;
+pub use store::LakeOptions;

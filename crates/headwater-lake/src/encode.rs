@@ -1,0 +1,272 @@
+//! One Parquet file: batches in, encoded bytes out. No I/O.
+//!
+//! The columns of a batch are encoded by two threads, the most expensive first, since encoding and compressing them
+//! is where the time goes.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::{ArrayRef, RecordBatch, StructArray};
+use arrow_schema::{FieldRef, SchemaRef};
+use bytes::{Bytes, BytesMut};
+use delta_kernel::expressions::ColumnName;
+use delta_kernel_default_engine::stats::FileStatsAccumulator;
+use headwater_connect::{BoxError, StructType};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::add_encoded_arrow_schema_to_metadata;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+
+use crate::adapt::batch_bytes;
+use crate::kernel::{kernel_schema, stats_json};
+use crate::schema::{physical, physical_arrow, physical_name, stats_columns};
+use crate::tune;
+
+/// Rows at which a row group is closed.
+const ROW_GROUP_ROWS: usize = 250_000;
+const ENCODE_THREADS: usize = 2;
+
+/// What the files of a table look like.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    /// The table's columns.
+    pub(crate) logical: StructType,
+    /// The same in the files.
+    pub(crate) arrow: SchemaRef,
+    kernel: Arc<delta_kernel::schema::StructType>,
+    stats: Vec<ColumnName>,
+    /// Places of the columns that files are sorted by.
+    pub(crate) sort: Vec<usize>,
+}
+
+impl Layout {
+    /// `stats_limit` is how many leaf columns have statistics; those of `cluster_by` have them always.
+    pub(crate) fn new(
+        logical: &StructType,
+        cluster_by: &[String],
+        stats_limit: usize,
+    ) -> Result<Self, BoxError> {
+        let inside = physical(logical);
+        let sort: Vec<usize> = cluster_by
+            .iter()
+            .filter_map(|name| logical.fields.iter().position(|f| f.name == *name))
+            .collect();
+        let always: Vec<String> =
+            sort.iter().map(|&at| physical_name(&logical.fields[at]).to_owned()).collect();
+        let stats = stats_columns(&inside, stats_limit, &always).into_iter().map(ColumnName::new).collect();
+        Ok(Self {
+            logical: logical.clone(),
+            arrow: physical_arrow(logical),
+            kernel: Arc::new(kernel_schema(&inside.to_json())?),
+            stats,
+            sort,
+        })
+    }
+}
+
+/// Bytes that have been encoded and not been taken yet.
+#[derive(Debug, Clone, Default)]
+struct Out(Arc<Mutex<BytesMut>>);
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is being encoded.
+pub(crate) struct Encoder {
+    arrow: SchemaRef,
+    writer: SerializedFileWriter<Out>,
+    factory: ArrowRowGroupWriterFactory,
+    out: Out,
+    stats: FileStatsAccumulator,
+    /// Writers of the row group that is open, a list of leaves for each column.
+    group: Option<Vec<Vec<ArrowColumnWriter>>>,
+    group_rows: usize,
+    groups: usize,
+    group_bytes_limit: usize,
+    rows: u64,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder").field("rows", &self.rows).finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    /// Begins a file; how its columns are encoded is decided from `first`. A row group is closed when its encoded
+    /// columns reach `group_bytes_limit`.
+    pub(crate) fn new(
+        layout: &Layout,
+        first: &[RecordBatch],
+        group_bytes_limit: usize,
+        app: &str,
+    ) -> Result<Self, ParquetError> {
+        let mut properties: WriterProperties = tune::properties(first, app)?;
+        add_encoded_arrow_schema_to_metadata(&layout.arrow, &mut properties);
+        let schema = ArrowSchemaConverter::new().convert(&layout.arrow)?;
+        let out = Out::default();
+        let writer = SerializedFileWriter::new(out.clone(), schema.root_schema_ptr(), Arc::new(properties))?;
+        let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&layout.arrow));
+        Ok(Self {
+            arrow: Arc::clone(&layout.arrow),
+            writer,
+            factory,
+            out,
+            stats: FileStatsAccumulator::new(&layout.stats, &layout.kernel),
+            group: None,
+            group_rows: 0,
+            groups: 0,
+            group_bytes_limit,
+            rows: 0,
+        })
+    }
+
+    /// Encodes rows; closes the row group when it is full.
+    pub(crate) fn encode(&mut self, batches: &[RecordBatch]) -> Result<(), BoxError> {
+        for batch in batches {
+            let mut from = 0;
+            while from < batch.num_rows() {
+                let take = (batch.num_rows() - from).min(ROW_GROUP_ROWS - self.group_rows);
+                self.encode_piece(&batch.slice(from, take))?;
+                from += take;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_piece(&mut self, batch: &RecordBatch) -> Result<(), BoxError> {
+        let mut group = match self.group.take() {
+            Some(group) => group,
+            None => self.open_group()?,
+        };
+        let mut jobs: Vec<(FieldRef, ArrayRef, &mut Vec<ArrowColumnWriter>)> = self
+            .arrow
+            .fields()
+            .iter()
+            .zip(batch.columns())
+            .zip(&mut group)
+            .map(|((field, column), leaves)| (Arc::clone(field), Arc::clone(column), leaves))
+            .collect();
+        // Workers take from the end.
+        jobs.sort_by_key(|(_, column, _)| column.get_array_memory_size());
+        let jobs = Mutex::new(jobs);
+        let work = || -> Result<(), ParquetError> {
+            loop {
+                let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let Some((field, column, leaves)) = job else { return Ok(()) };
+                for (leaf, writer) in compute_leaves(&field, &column)?.iter().zip(leaves) {
+                    writer.write(leaf)?;
+                }
+            }
+        };
+        let stats = &mut self.stats;
+        std::thread::scope(|scope| -> Result<(), BoxError> {
+            let others: Vec<_> = (1..ENCODE_THREADS).map(|_| scope.spawn(work)).collect();
+            stats.merge(batch)?;
+            work()?;
+            for other in others {
+                other.join().map_err(|_| "a thread that encodes columns died")??;
+            }
+            Ok(())
+        })?;
+        self.group_rows += batch.num_rows();
+        self.rows += u64::try_from(batch.num_rows())?;
+        let held: usize = group.iter().flatten().map(ArrowColumnWriter::memory_size).sum();
+        self.group = Some(group);
+        if self.group_rows >= ROW_GROUP_ROWS || held >= self.group_bytes_limit {
+            self.close_group()?;
+        }
+        Ok(())
+    }
+
+    fn open_group(&self) -> Result<Vec<Vec<ArrowColumnWriter>>, ParquetError> {
+        let mut writers = self.factory.create_column_writers(self.groups)?.into_iter();
+        let leaves = self.arrow.fields().iter().map(|field| leaf_count(field.data_type()));
+        Ok(leaves.map(|count| writers.by_ref().take(count).collect()).collect())
+    }
+
+    fn close_group(&mut self) -> Result<(), ParquetError> {
+        let Some(group) = self.group.take() else { return Ok(()) };
+        let chunks = group
+            .into_iter()
+            .flatten()
+            .map(ArrowColumnWriter::close)
+            .collect::<Result<Vec<ArrowColumnChunk>, _>>()?;
+        let mut writer = self.writer.next_row_group()?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut writer)?;
+        }
+        writer.close()?;
+        self.groups += 1;
+        self.group_rows = 0;
+        Ok(())
+    }
+
+    /// Rows so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Size that the file would have if it were closed now, about.
+    pub(crate) fn estimated_bytes(&self) -> usize {
+        let open = self.group.iter().flatten().flatten();
+        self.writer.bytes_written() + open.map(ArrowColumnWriter::get_estimated_total_bytes).sum::<usize>()
+    }
+
+    /// Memory that the file takes: its open row group, and the bytes that nobody took yet.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let open = self.group.iter().flatten().flatten();
+        self.pending_bytes() + open.map(ArrowColumnWriter::memory_size).sum::<usize>()
+    }
+
+    /// Encoded bytes that [`Encoder::take`] would give.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.out.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Takes encoded bytes.
+    pub(crate) fn take(&self) -> Bytes {
+        self.out.0.lock().unwrap_or_else(PoisonError::into_inner).split().freeze()
+    }
+
+    /// Ends the file. Gives the last bytes and the statistics, as JSON text.
+    pub(crate) fn finish(mut self) -> Result<(Bytes, String), BoxError> {
+        self.close_group()?;
+        self.writer.finish()?;
+        let stats: StructArray = self.stats.finish()?.ok_or("a file without rows")?;
+        let rest = self.out.0.lock().unwrap_or_else(PoisonError::into_inner).split().freeze();
+        Ok((rest, stats_json(stats)?))
+    }
+}
+
+/// How many leaf columns a type has in a file.
+fn leaf_count(data_type: &arrow_schema::DataType) -> usize {
+    use arrow_schema::DataType as A;
+    match data_type {
+        A::Struct(fields) => fields.iter().map(|f| leaf_count(f.data_type())).sum(),
+        A::List(inner) | A::Map(inner, _) => leaf_count(inner.data_type()),
+        _ => 1,
+    }
+}
+
+/// Cuts a batch so that no piece takes more than `bytes` of memory, or has more than one row.
+pub(crate) fn cut(batch: &RecordBatch, bytes: usize) -> Vec<RecordBatch> {
+    let (rows, size) = (batch.num_rows(), batch_bytes(batch));
+    if rows < 2 || size <= bytes {
+        return vec![batch.clone()];
+    }
+    let each = (rows / size.div_ceil(bytes.max(1))).max(1);
+    (0..rows).step_by(each).map(|from| batch.slice(from, each.min(rows - from))).collect()
+}

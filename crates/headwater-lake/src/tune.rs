@@ -1,0 +1,173 @@
+//! How each leaf column is best encoded, decided from the first rows of a file.
+//!
+//! A dictionary of values that hardly repeat costs time and makes the file larger; deltas of sorted whole numbers
+//! take almost no space.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::DataType;
+use arrow_select::concat::concat;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
+
+/// Rows that are looked at.
+const SAMPLE_ROWS: usize = 65_536;
+/// A leaf with fewer values is left to the defaults.
+const FEWEST_VALUES: usize = 1_000;
+const DICTIONARY_PAGE_BYTES: usize = 128 * 1024;
+
+/// Chooses the properties of a file from its first batches.
+pub(crate) fn properties(first: &[RecordBatch], app: &str) -> Result<WriterProperties, ParquetError> {
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_dictionary_page_size_limit(DICTIONARY_PAGE_BYTES)
+        .set_created_by(app.to_owned());
+    let Some(schema) = first.first().map(RecordBatch::schema) else { return Ok(builder.build()) };
+    for (at, field) in schema.fields().iter().enumerate() {
+        let mut rows = 0;
+        let mut pieces = Vec::new();
+        for batch in first {
+            let take = batch.num_rows().min(SAMPLE_ROWS - rows);
+            pieces.push(batch.column(at).slice(0, take));
+            rows += take;
+        }
+        let pieces: Vec<&dyn Array> = pieces.iter().map(AsRef::as_ref).collect();
+        if let Ok(sample) = concat(&pieces) {
+            builder = choose(builder, &sample, vec![field.name().clone()]);
+        }
+    }
+    Ok(builder.build())
+}
+
+fn choose(builder: WriterPropertiesBuilder, sample: &ArrayRef, path: Vec<String>) -> WriterPropertiesBuilder {
+    let below =
+        |names: &[&str]| path.iter().cloned().chain(names.iter().map(|&n| n.to_owned())).collect::<Vec<_>>();
+    match sample.data_type() {
+        DataType::Struct(fields) => fields
+            .iter()
+            .zip(sample.as_struct().columns())
+            .fold(builder, |builder, (field, column)| choose(builder, column, below(&[field.name()]))),
+        DataType::List(element) => {
+            choose(builder, sample.as_list::<i32>().values(), below(&["list", element.name()]))
+        }
+        DataType::Map(entry, _) => {
+            let map = sample.as_map();
+            let builder = choose(builder, map.keys(), below(&[entry.name(), "key"]));
+            choose(builder, map.values(), below(&[entry.name(), "value"]))
+        }
+        _ => match look(sample) {
+            Some(Choice::Delta) => {
+                let path = ColumnPath::new(path);
+                builder
+                    .set_column_dictionary_enabled(path.clone(), false)
+                    .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
+            }
+            Some(Choice::Plain) => builder.set_column_dictionary_enabled(ColumnPath::new(path), false),
+            None => builder,
+        },
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Choice {
+    /// No dictionary.
+    Plain,
+    /// No dictionary, and differences instead of values.
+    Delta,
+}
+
+fn look(sample: &ArrayRef) -> Option<Choice> {
+    let values = sample.len() - sample.logical_null_count();
+    if values < FEWEST_VALUES {
+        return None;
+    }
+    let distinct = distinct(sample)?;
+    let often_new = distinct.saturating_mul(2) > values;
+    match descents(sample) {
+        // Values that repeat a lot are smaller as runs of one entry of a dictionary, sorted or not.
+        Some(down) if down.saturating_mul(20) < values && distinct.saturating_mul(10) > values => {
+            Some(Choice::Delta)
+        }
+        _ => often_new.then_some(Choice::Plain),
+    }
+}
+
+/// Counts the different values, by hash.
+fn distinct(sample: &ArrayRef) -> Option<usize> {
+    let mut seen = HashSet::new();
+    let data = sample.to_data();
+    let bytes = data.buffers();
+    let mut count = |value: &[u8]| {
+        let mut hasher = DefaultHasher::new();
+        value.hash(&mut hasher);
+        seen.insert(hasher.finish());
+    };
+    match sample.data_type() {
+        DataType::Utf8 => sample.as_string::<i32>().iter().flatten().for_each(|v| count(v.as_bytes())),
+        DataType::Binary => sample.as_binary::<i32>().iter().flatten().for_each(&mut count),
+        other => {
+            let width = other.primitive_width()?;
+            let all = bytes.first()?.as_slice().get(data.offset() * width..)?;
+            for (at, value) in all.chunks_exact(width).take(sample.len()).enumerate() {
+                if sample.is_valid(at) {
+                    count(value);
+                }
+            }
+        }
+    }
+    Some(seen.len())
+}
+
+/// Counts how often a whole number is less than the one before; `None` for other types.
+fn descents(sample: &ArrayRef) -> Option<usize> {
+    use arrow_array::types::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
+    fn count<T: PartialOrd>(values: impl Iterator<Item = T>) -> usize {
+        let mut before: Option<T> = None;
+        let mut down = 0;
+        for value in values {
+            down += usize::from(before.is_some_and(|b| value < b));
+            before = Some(value);
+        }
+        down
+    }
+    Some(match sample.data_type() {
+        DataType::Int32 => count(sample.as_primitive::<Int32Type>().iter().flatten()),
+        DataType::Int64 => count(sample.as_primitive::<Int64Type>().iter().flatten()),
+        DataType::Date32 => count(sample.as_primitive::<Date32Type>().iter().flatten()),
+        DataType::Timestamp(..) => count(sample.as_primitive::<TimestampMicrosecondType>().iter().flatten()),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, StringArray};
+
+    use super::{Choice, look};
+
+    #[test]
+    fn encodings_follow_the_values() {
+        let check = |values: ArrayRef, expect: Option<Choice>| assert_eq!(look(&values), expect);
+        let numbers = |f: fn(i64) -> i64| Arc::new((0..5_000).map(f).collect::<Int64Array>()) as ArrayRef;
+        let texts = |f: fn(i64) -> String| {
+            Arc::new((0..5_000).map(|i| Some(f(i))).collect::<StringArray>()) as ArrayRef
+        };
+        check(numbers(|i| i), Some(Choice::Delta));
+        check(numbers(|i| i + i64::from(i % 50 == 0) * -90), Some(Choice::Delta));
+        check(numbers(|i| i * 7_919 % 5_003), Some(Choice::Plain));
+        check(numbers(|i| i % 7), None);
+        check(numbers(|_| 1), None);
+        check(texts(|i| format!("name {i}")), Some(Choice::Plain));
+        check(texts(|i| format!("name {}", i % 9)), None);
+        check(Arc::new((0..10).collect::<Int64Array>()), None);
+        check(Arc::new(Int64Array::from(vec![None::<i64>; 5_000])), None);
+    }
+}

@@ -1,0 +1,435 @@
+//! Writes one flow into one table.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use async_trait::async_trait;
+use futures::StreamExt;
+use headwater_connect::Offset;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::actions::{self, CommitInfo, DataFile, FlowRecord, SnapshotMark, fingerprint};
+use crate::adapt::Adapter;
+use crate::files::{DataFiles, Limits};
+use crate::kernel::LiveFile;
+use crate::plan::{Plan, plan};
+use crate::rows::RowHasher;
+use crate::schema::fits;
+use crate::table::{Landed, Table, View, files_fingerprint};
+use crate::{
+    CommitOutcome, FlowState, LakeError, ReadSpec, SchemaChange, Staged, TableWriter, WriteMode, WriterSpec,
+    read,
+};
+
+/// How often a commit is put on top of another writer's before giving up.
+const REBASES: usize = 50;
+
+/// The writer of a flow.
+#[derive(Debug)]
+pub(crate) struct DeltaWriter {
+    table: Table,
+    spec: WriterSpec,
+    /// The version that the plan was made for; `None` before the table is there.
+    view: Option<View>,
+    plan: Plan,
+    adapter: Adapter,
+    files: DataFiles,
+    hasher: Option<Arc<RowHasher>>,
+    state: Option<FlowState>,
+    /// Number of the flow's last micro-batch in the table.
+    last: u64,
+    /// The next commit replaces everything.
+    refresh: bool,
+}
+
+/// A commit that is ready to be tried.
+struct Attempt {
+    version: u64,
+    id: String,
+    lines: Vec<Value>,
+    record: FlowRecord,
+    /// Files that were rewritten for it, which go when it is lost.
+    rewritten: Option<DataFiles>,
+}
+
+/// What to do once the table has been looked at.
+enum Step {
+    Try(Box<Attempt>),
+    Nothing,
+}
+
+impl DeltaWriter {
+    pub(crate) async fn open(table: Table, spec: WriterSpec) -> Result<Self, LakeError> {
+        let view = table.view(None).await?;
+        let refresh = spec.full_refresh && view.is_some();
+        let plan = plan(&table, view.as_ref(), &spec, refresh)?;
+        let (last, state) = match &view {
+            None => (0, None),
+            Some(view) => {
+                let state = view.flows.get(&spec.flow).and_then(FlowRecord::state);
+                (table.last_micro_batch(view, &spec.flow).await?, state.filter(|_| !refresh))
+            }
+        };
+        let hasher = hasher(&spec, view.as_ref(), &plan);
+        let (adapter, files) = outfit(&table, &spec, &plan, hasher.clone())?;
+        Ok(Self { table, spec, view, plan, adapter, files, hasher, state, last, refresh })
+    }
+
+    async fn commit_as(
+        &mut self,
+        number: Option<u64>,
+        offset: Option<&Offset>,
+    ) -> Result<CommitOutcome, LakeError> {
+        self.files.finish().await?;
+        for _ in 0..REBASES {
+            match self.prepare(number, offset).await? {
+                Step::Nothing => {
+                    self.files.discard().await?;
+                    return Ok(CommitOutcome::Unchanged);
+                }
+                Step::Try(attempt) => {
+                    let landed = self.table.commit(attempt.version, &attempt.lines, &attempt.id).await;
+                    match landed {
+                        Ok(Landed::Won) => return self.won(*attempt).await,
+                        Ok(Landed::Lost) => {
+                            if let Some(mut rewritten) = attempt.rewritten {
+                                rewritten.discard().await?;
+                            }
+                            self.catch_up().await?;
+                        }
+                        Err(e) => {
+                            if let (Some(mut rewritten), false) = (attempt.rewritten, e.is_in_doubt()) {
+                                rewritten.discard().await?;
+                            }
+                            return Err(e);
+                        }
+                    }
+                }
+            }
+        }
+        Err(LakeError::Conflict {
+            table: self.table.name.clone(),
+            version: self.view.as_ref().map_or(0, |v| v.version),
+            what: "it commits faster than this write can follow".into(),
+        })
+    }
+
+    /// Takes in what another writer committed; the staged files stay good or the write ends here.
+    async fn catch_up(&mut self) -> Result<(), LakeError> {
+        let Some(view) = self.table.view(self.view.as_ref()).await? else {
+            return Err(self.conflict("it removed the table"));
+        };
+        let at = self.table.last_micro_batch(&view, &self.spec.flow).await?;
+        if at != self.last {
+            let (table, flow) = (self.table.name.clone(), self.spec.flow.clone());
+            return Err(LakeError::FlowMoved { table, flow, micro_batch: at });
+        }
+        let same = self.view.as_ref().is_some_and(|old| {
+            old.metadata == view.metadata
+                && old.protocol == view.protocol
+                && old.cluster_by == view.cluster_by
+        });
+        if !same {
+            let replace = self.refresh || (self.view.is_none() && self.spec.full_refresh);
+            let mut plan = plan(&self.table, Some(&view), &self.spec, replace)?;
+            let fitting = fits(&self.plan.schema, &plan.schema) || (replace && self.adopt_schema(&mut plan));
+            if !fitting {
+                self.view = Some(view);
+                return Err(self.conflict("it changed the columns"));
+            }
+            self.plan = plan;
+            self.refresh = replace;
+        }
+        self.view = Some(view);
+        Ok(())
+    }
+
+    /// A replacement may keep the columns that the staged files were written with, where nothing but their ids
+    /// and physical names is different.
+    fn adopt_schema(&self, plan: &mut Plan) -> bool {
+        let unmapped = |plan: &Plan| crate::schema::physical(&plan.schema) == plan.schema;
+        unmapped(plan) && unmapped(&self.plan) && plan.schema == self.plan.schema
+    }
+
+    fn conflict(&self, what: &str) -> LakeError {
+        LakeError::Conflict {
+            table: self.table.name.clone(),
+            version: self.view.as_ref().map_or(0, |v| v.version),
+            what: what.to_owned(),
+        }
+    }
+
+    /// Works out the commit that puts what is staged on top of the version at hand.
+    async fn prepare(&self, number: Option<u64>, offset: Option<&Offset>) -> Result<Step, LakeError> {
+        let record = self.view.as_ref().and_then(|v| v.flows.get(&self.spec.flow));
+        let repeats = number == Some(self.last) && self.last > 0;
+        let micro_batch = match number {
+            None => self.last + 1,
+            Some(number) if number > self.last || repeats => number,
+            Some(_) => {
+                let (table, flow) = (self.table.name.clone(), self.spec.flow.clone());
+                return Err(LakeError::FlowMoved { table, flow, micro_batch: self.last });
+            }
+        };
+        let new: &[DataFile] = self.files.done();
+        let all = self.refresh || self.plan.rewrite || self.spec.mode == WriteMode::Snapshot;
+        let live = match &self.view {
+            Some(view) if all || repeats => self.table.live_files(view).await?,
+            _ => Vec::new(),
+        };
+        let mut keeps = false;
+        if !self.refresh && !self.plan.changes_table() && self.view.is_some() {
+            let same_offset = self.state.as_ref().is_some_and(|s| s.offset.as_ref() == offset)
+                || (self.state.is_none() && offset.is_none());
+            let same_rows = match self.spec.mode {
+                WriteMode::Append => new.is_empty() && !repeats,
+                WriteMode::Snapshot => self.holds_already(record, &live),
+            };
+            if same_rows && (same_offset || number.is_some()) {
+                return Ok(Step::Nothing);
+            }
+            keeps = same_rows;
+        }
+        let replaced = self.replaced(record, &live, all && !keeps, repeats)?;
+        let rewritten = match &self.view {
+            Some(view) if self.plan.rewrite && !self.refresh => Some(self.rewrite(view).await?),
+            _ => None,
+        };
+        let mut added: Vec<DataFile> = if keeps { Vec::new() } else { new.to_vec() };
+        let own: Vec<String> = added.iter().map(|f| f.path.clone()).collect();
+        added.extend(rewritten.iter().flat_map(|r| r.done().iter().cloned()));
+        let now = self.table.now();
+        let snapshot = match &self.hasher {
+            None => None,
+            Some(_) if keeps => record.and_then(|r| r.snapshot.clone()),
+            Some(hasher) => Some(SnapshotMark {
+                key: hasher.key().to_owned(),
+                sum: self.files.sum().text(),
+                rows: self.files.sum().rows,
+                files: fingerprint(own.iter().map(|p| Cow::Borrowed(p.as_str()))),
+            }),
+        };
+        let record = FlowRecord {
+            v: FlowRecord::VERSION,
+            micro_batch,
+            offset: offset.map(|o| o.as_json().to_owned()),
+            forgotten: false,
+            committed_at: Some(now),
+            snapshot,
+            files: number.map(|_| own),
+        };
+        let id = Uuid::new_v4().to_string();
+        let lines = self.lines(&id, &record, &added, &replaced)?;
+        let version = self.view.as_ref().map_or(0, |v| v.version + 1);
+        Ok(Step::Try(Box::new(Attempt { version, id, lines, record, rewritten })))
+    }
+
+    /// Says whether a staged snapshot equals what the table holds.
+    fn holds_already(&self, record: Option<&FlowRecord>, live: &[LiveFile]) -> bool {
+        let (Some(mark), Some(hasher)) = (record.and_then(|r| r.snapshot.as_ref()), &self.hasher) else {
+            return false;
+        };
+        let sum = self.files.sum();
+        mark.key == hasher.key()
+            && mark.rows == sum.rows
+            && mark.sum == sum.text()
+            && mark.files == files_fingerprint(live)
+    }
+
+    /// The live files that the commit removes.
+    fn replaced(
+        &self,
+        record: Option<&FlowRecord>,
+        live: &[LiveFile],
+        all: bool,
+        repeats: bool,
+    ) -> Result<Vec<LiveFile>, LakeError> {
+        if all {
+            return Ok(live.to_vec());
+        }
+        let Some(paths) = record.and_then(|r| r.files.as_ref()).filter(|_| repeats) else {
+            return Ok(Vec::new());
+        };
+        let found: Vec<LiveFile> = live.iter().filter(|f| paths.contains(&f.path)).cloned().collect();
+        if found.len() == paths.len() {
+            return Ok(found);
+        }
+        Err(self.conflict("it rewrote the files that this micro-batch replaces"))
+    }
+
+    /// Writes all live rows anew with the types of the plan.
+    async fn rewrite(&self, view: &View) -> Result<DataFiles, LakeError> {
+        let layout = Arc::new(self.plan.layout(&self.table)?);
+        let adapter = Adapter::new(
+            self.table.name.clone(),
+            view.schema.clone(),
+            layout.logical.clone(),
+            Arc::clone(&layout.arrow),
+        );
+        let mut files = DataFiles::new(self.table.clone(), layout, limits(&self.spec), None);
+        let written = async {
+            let mut rows = read::rows(&self.table, view, &ReadSpec::default())?;
+            while let Some(batch) = rows.next().await {
+                files.write(adapter.adapt(&batch?)?).await?;
+            }
+            files.finish().await
+        };
+        if let Err(e) = written.await {
+            files.discard().await?;
+            return Err(e);
+        }
+        Ok(files)
+    }
+
+    fn lines(
+        &self,
+        id: &str,
+        record: &FlowRecord,
+        added: &[DataFile],
+        removed: &[LiveFile],
+    ) -> Result<Vec<Value>, LakeError> {
+        let now = self.table.now();
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let mode = if self.refresh {
+            "FullRefresh"
+        } else {
+            match self.spec.mode {
+                WriteMode::Append => "Append",
+                WriteMode::Snapshot => "Snapshot",
+            }
+        };
+        let info = CommitInfo {
+            at: now,
+            operation: if self.view.is_none() { "CREATE TABLE AS SELECT" } else { "WRITE" },
+            parameters: vec![
+                ("mode", mode.to_owned()),
+                ("flow", self.spec.flow.clone()),
+                ("microBatch", record.micro_batch.to_string()),
+            ],
+            metrics: vec![
+                ("numFiles", count(added.len())),
+                ("numOutputRows", added.iter().map(|f| f.rows).sum()),
+                ("numOutputBytes", added.iter().map(|f| f.size).sum()),
+                ("numRemovedFiles", count(removed.len())),
+            ],
+            engine: &self.table.core.app,
+            blind_append: removed.is_empty() && !added.is_empty() && !self.plan.changes_table(),
+            id,
+        };
+        let mut lines = vec![info.line()];
+        lines.extend(self.plan.lines.iter().cloned());
+        lines.push(actions::transaction(&self.spec.flow, record.micro_batch, now));
+        let domain = actions::flow_domain(&self.spec.flow, record);
+        lines.push(
+            domain.map_err(|e| LakeError::BadSchema {
+                table: self.table.name.clone(),
+                reason: e.to_string(),
+            })?,
+        );
+        lines.extend(removed.iter().map(|file| actions::remove(file, now, true)));
+        lines.extend(added.iter().map(|file| actions::add(file, true)));
+        Ok(lines)
+    }
+
+    /// Takes in our own commit.
+    async fn won(&mut self, attempt: Attempt) -> Result<CommitOutcome, LakeError> {
+        let new = self.files.done();
+        let added = attempt.lines.iter().any(|line| line.get("add").is_some());
+        let outcome = CommitOutcome::Committed {
+            version: attempt.version,
+            micro_batch: attempt.record.micro_batch,
+            rows: if added { new.iter().map(|f| f.rows).sum() } else { 0 },
+            bytes: if added { new.iter().map(|f| f.size).sum() } else { 0 },
+            files: if added { u64::try_from(new.len()).unwrap_or(u64::MAX) } else { 0 },
+            changes: std::mem::take(&mut self.plan.changes),
+        };
+        self.last = attempt.record.micro_batch;
+        self.state = attempt.record.state();
+        self.refresh = false;
+        if added {
+            self.files.committed();
+        } else {
+            self.files.discard().await?;
+        }
+        let view = self.table.after_commit(self.view.as_ref()).await?;
+        let next = plan(&self.table, Some(&view), &self.spec, false)?;
+        if next.schema != self.plan.schema || next.cluster_by != self.plan.cluster_by {
+            let (adapter, files) = outfit(&self.table, &self.spec, &next, self.hasher.clone())?;
+            (self.adapter, self.files) = (adapter, files);
+        }
+        self.plan = Plan { changes: Vec::new(), ..next };
+        self.view = Some(view);
+        Ok(outcome)
+    }
+}
+
+fn limits(spec: &WriterSpec) -> Limits {
+    Limits { memory_bytes: spec.memory_bytes, target_file_bytes: spec.target_file_bytes.max(1) }
+}
+
+fn hasher(spec: &WriterSpec, view: Option<&View>, plan: &Plan) -> Option<Arc<RowHasher>> {
+    if spec.mode != WriteMode::Snapshot {
+        return None;
+    }
+    let mark = view.and_then(|v| v.flows.get(&spec.flow)).and_then(|r| r.snapshot.as_ref());
+    let schema = crate::schema::physical_arrow(&plan.schema);
+    Some(Arc::new(RowHasher::new(schema, mark.map(|m| m.key.clone()))))
+}
+
+fn outfit(
+    table: &Table,
+    spec: &WriterSpec,
+    plan: &Plan,
+    hasher: Option<Arc<RowHasher>>,
+) -> Result<(Adapter, DataFiles), LakeError> {
+    let layout = Arc::new(plan.layout(table)?);
+    let adapter = Adapter::new(
+        table.name.clone(),
+        spec.schema.clone(),
+        layout.logical.clone(),
+        Arc::clone(&layout.arrow),
+    );
+    Ok((adapter, DataFiles::new(table.clone(), layout, limits(spec), hasher)))
+}
+
+#[async_trait]
+impl TableWriter for DeltaWriter {
+    fn flow_state(&self) -> Option<&FlowState> {
+        self.state.as_ref()
+    }
+
+    fn changes(&self) -> &[SchemaChange] {
+        &self.plan.changes
+    }
+
+    async fn write(&mut self, batch: RecordBatch) -> Result<(), LakeError> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let rows = self.adapter.adapt(&batch)?;
+        drop(batch);
+        self.files.write(rows).await
+    }
+
+    fn staged(&self) -> Staged {
+        self.files.staged()
+    }
+
+    async fn commit(&mut self, offset: Option<&Offset>) -> Result<CommitOutcome, LakeError> {
+        self.commit_as(None, offset).await
+    }
+
+    async fn commit_numbered(
+        &mut self,
+        micro_batch: u64,
+        offset: Option<&Offset>,
+    ) -> Result<CommitOutcome, LakeError> {
+        self.commit_as(Some(micro_batch), offset).await
+    }
+
+    async fn discard(&mut self) -> Result<(), LakeError> {
+        self.files.discard().await
+    }
+}
