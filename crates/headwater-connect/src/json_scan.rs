@@ -291,6 +291,32 @@ pub fn scalar_end(body: &[u8], at: usize) -> Result<usize, ScanError> {
 /// # Errors
 /// Anything that JSON's grammar does not have, and nesting deeper than [`MAX_DEPTH`].
 pub fn value_end(body: &[u8], at: usize) -> Result<usize, ScanError> {
+    value_end_by(body, at, scalar_end)
+}
+
+/// As [`value_end`], and with `NaN`, `Infinity` and `-Infinity`, which Python writes.
+///
+/// # Errors
+/// As [`value_end`].
+pub fn value_end_python(body: &[u8], at: usize) -> Result<usize, ScanError> {
+    value_end_by(body, at, |body, at| match python_number_end(body, at) {
+        Some(end) => Ok(end),
+        None => scalar_end(body, at),
+    })
+}
+
+/// The place behind `NaN`, `Infinity` or `-Infinity` at `at`, where one of them is there.
+pub fn python_number_end(body: &[u8], at: usize) -> Option<usize> {
+    let rest = body.get(at..)?;
+    let names: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+    names.iter().find(|name| rest.starts_with(name)).map(|name| at + name.len())
+}
+
+fn value_end_by(
+    body: &[u8],
+    at: usize,
+    scalar_end: impl Fn(&[u8], usize) -> Result<usize, ScanError>,
+) -> Result<usize, ScanError> {
     let mut at = at;
     let mut open = Open::default();
     loop {

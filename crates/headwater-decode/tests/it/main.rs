@@ -1,0 +1,6 @@
+//! Tests of the decoder through its interface.
+
+#[cfg(test)]
+mod decoding;
+#[cfg(test)]
+mod vectors;
