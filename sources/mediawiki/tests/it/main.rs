@@ -1,0 +1,9 @@
+//! The connector against a real MediaWiki, which `testing/setup-mediawiki.sh` installs.
+#![cfg(test)]
+
+mod connection;
+mod pages;
+mod revisions;
+mod snapshots;
+mod support;
+mod timelines;
