@@ -31,7 +31,7 @@ async fn every_revision_is_read_once_whatever_the_size_of_a_page() {
          JOIN comment ON revcomment_comment_id = comment_id JOIN page ON page_id = rev_page",
     );
     assert!(truth.len() > 14);
-    for size in ["1", "2", "3", "50", "500"] {
+    for size in ["1", "3", "500"] {
         let update = wiki.update("revisions", &Offset::empty(), &[("page_size", size)]).await;
         assert_eq!(update.distinct("revid"), wiki.ids(ALL), "page_size {size}");
         assert!(update.ids("revid").is_sorted());
