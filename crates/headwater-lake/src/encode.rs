@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::{ArrayRef, RecordBatch, StructArray};
+use arrow_array::{RecordBatch, StructArray};
 use arrow_schema::{FieldRef, SchemaRef};
 use bytes::{Bytes, BytesMut};
 use delta_kernel::expressions::ColumnName;
@@ -135,54 +135,67 @@ impl Encoder {
 
     /// Encodes rows; closes the row group when it is full.
     pub(crate) fn encode(&mut self, batches: &[RecordBatch]) -> Result<(), BoxError> {
+        let mut pieces = Vec::with_capacity(batches.len());
+        let mut rows = self.group_rows;
         for batch in batches {
             let mut from = 0;
             while from < batch.num_rows() {
-                let take = (batch.num_rows() - from).min(ROW_GROUP_ROWS - self.group_rows);
-                self.encode_piece(&batch.slice(from, take))?;
+                let take = (batch.num_rows() - from).min(ROW_GROUP_ROWS - rows);
+                pieces.push(batch.slice(from, take));
                 from += take;
+                rows += take;
+                if rows == ROW_GROUP_ROWS {
+                    self.encode_pieces(&std::mem::take(&mut pieces))?;
+                    rows = 0;
+                }
             }
         }
-        Ok(())
+        if pieces.is_empty() { Ok(()) } else { self.encode_pieces(&pieces) }
     }
 
-    fn encode_piece(&mut self, batch: &RecordBatch) -> Result<(), BoxError> {
+    /// Encodes rows of one row group, column by column.
+    fn encode_pieces(&mut self, pieces: &[RecordBatch]) -> Result<(), BoxError> {
         let mut group = match self.group.take() {
             Some(group) => group,
             None => self.open_group()?,
         };
-        let mut jobs: Vec<(FieldRef, ArrayRef, &mut Vec<ArrowColumnWriter>)> = self
+        let mut jobs: Vec<(usize, &FieldRef, &mut Vec<ArrowColumnWriter>)> = self
             .arrow
             .fields()
             .iter()
-            .zip(batch.columns())
             .zip(&mut group)
-            .map(|((field, column), leaves)| (Arc::clone(field), Arc::clone(column), leaves))
+            .enumerate()
+            .map(|(at, (field, leaves))| (at, field, leaves))
             .collect();
         // Workers take from the end.
-        jobs.sort_by_key(|(_, column, _)| column.get_array_memory_size());
+        jobs.sort_by_key(|(at, ..)| {
+            pieces.first().map_or(0, |piece| piece.column(*at).get_array_memory_size())
+        });
         let jobs = Mutex::new(jobs);
         let work = || -> Result<(), ParquetError> {
             loop {
                 let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let Some((field, column, leaves)) = job else { return Ok(()) };
-                for (leaf, writer) in compute_leaves(&field, &column)?.iter().zip(leaves) {
-                    writer.write(leaf)?;
+                let Some((at, field, leaves)) = job else { return Ok(()) };
+                for piece in pieces {
+                    for (leaf, writer) in compute_leaves(field, piece.column(at))?.iter().zip(&mut *leaves) {
+                        writer.write(leaf)?;
+                    }
                 }
             }
         };
         let stats = &mut self.stats;
         std::thread::scope(|scope| -> Result<(), BoxError> {
             let others: Vec<_> = (1..ENCODE_THREADS).map(|_| scope.spawn(work)).collect();
-            stats.merge(batch)?;
+            pieces.iter().try_for_each(|piece| stats.merge(piece))?;
             work()?;
             for other in others {
                 other.join().map_err(|_| "a thread that encodes columns died")??;
             }
             Ok(())
         })?;
-        self.group_rows += batch.num_rows();
-        self.rows += u64::try_from(batch.num_rows())?;
+        let rows: usize = pieces.iter().map(RecordBatch::num_rows).sum();
+        self.group_rows += rows;
+        self.rows += u64::try_from(rows)?;
         let held: usize = group.iter().flatten().map(ArrowColumnWriter::memory_size).sum();
         self.group = Some(group);
         if self.group_rows >= ROW_GROUP_ROWS || held >= self.group_bytes_limit {

@@ -3,6 +3,7 @@
 //! Batches are gathered to a *chunk*; while one chunk is sorted, encoded and uploaded in the background, the caller
 //! gathers the next. At most one chunk is in the background.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{ArrayRef, RecordBatch};
@@ -10,7 +11,7 @@ use arrow_ord::sort::{SortColumn, SortOptions, lexsort_to_indices};
 use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use headwater_connect::BoxError;
 use object_store::path::Path;
 use object_store::{MultipartUpload, PutPayload};
@@ -25,10 +26,13 @@ use crate::store::{blocking, run, runtime, storage_error};
 use crate::table::Table;
 use crate::{LakeError, Staged};
 
-/// Size of a part of an upload; object stores want 5 MiB at least.
+/// Size of a part of an upload.
 const PART_BYTES: usize = 8 * 1024 * 1024;
+/// What object stores want at least.
+const LEAST_PART_BYTES: usize = 5 * 1024 * 1024;
 const LARGEST_CHUNK_BYTES: usize = 16 * 1024 * 1024;
-const LEAST_MEMORY_BYTES: usize = 4 * 1024 * 1024;
+/// Parts of an upload and the start of a row group do not fit into less.
+const LEAST_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 /// How much the files may take.
 #[derive(Debug, Clone, Copy)]
@@ -40,23 +44,24 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// A chunk; there are two, and sorting one doubles it.
-    fn chunk_bytes(self) -> usize {
-        (self.memory_bytes.max(LEAST_MEMORY_BYTES) / 8).min(LARGEST_CHUNK_BYTES)
+    fn memory(self) -> usize {
+        self.memory_bytes.max(LEAST_MEMORY_BYTES)
     }
 
-    /// A chunk that is sorted: the longer, the better the files prune.
-    fn sorted_chunk_bytes(self) -> usize {
-        self.memory_bytes.max(LEAST_MEMORY_BYTES) / 8
+    /// A chunk; there are two, and sorting one doubles it. One that is sorted is as long as it may: the longer, the
+    /// better the files prune.
+    fn chunk_bytes(self, sorted: bool) -> usize {
+        let share = self.memory() / 10;
+        if sorted { share } else { share.min(LARGEST_CHUNK_BYTES) }
     }
 
-    /// The encoded columns of an open row group. When it is closed they are there twice for a moment.
+    /// The encoded columns at which a row group is closed; a chunk may go beyond it.
     fn group_bytes(self) -> usize {
-        self.memory_bytes.max(LEAST_MEMORY_BYTES) / 5
+        self.memory() / 20 * 3
     }
 
     fn part_bytes(self) -> usize {
-        PART_BYTES.min(self.memory_bytes.max(LEAST_MEMORY_BYTES) / 5).max(5 * 1024 * 1024)
+        (self.memory() / 5).clamp(LEAST_PART_BYTES, PART_BYTES)
     }
 }
 
@@ -108,7 +113,8 @@ struct OpenFile {
     encoder: Encoder,
     upload: Option<Box<dyn MultipartUpload>>,
     uploaded: u64,
-    pending: BytesMut,
+    /// Encoded bytes that are not uploaded yet.
+    pending: Pending,
 }
 
 /// What the background needs to know.
@@ -146,11 +152,7 @@ impl DataFiles {
     /// Takes rows that have the columns of the layout.
     pub(crate) async fn write(&mut self, batch: RecordBatch) -> Result<(), LakeError> {
         self.check()?;
-        let limit = if self.layout.sort.is_empty() {
-            self.limits.chunk_bytes()
-        } else {
-            self.limits.sorted_chunk_bytes()
-        };
+        let limit = self.limits.chunk_bytes(!self.layout.sort.is_empty());
         for piece in cut(&batch, limit) {
             self.rows += u64::try_from(piece.num_rows()).unwrap_or(0);
             self.chunk_bytes += batch_bytes(&piece);
@@ -333,9 +335,7 @@ impl Context {
                 (open, Some(path))
             }
         };
-        for batch in &chunk {
-            open.encoder.encode(std::slice::from_ref(batch))?;
-        }
+        open.encoder.encode(&chunk)?;
         Ok((open, sum, begun))
     }
 
@@ -348,14 +348,14 @@ impl Context {
             encoder,
             upload: None,
             uploaded: 0,
-            pending: BytesMut::new(),
+            pending: Pending::default(),
         })
     }
 }
 
 impl OpenFile {
     fn memory_bytes(&self) -> usize {
-        self.encoder.memory_bytes() + self.pending.len()
+        self.encoder.memory_bytes() + self.pending.bytes
     }
 
     /// Uploads whole parts.
@@ -364,22 +364,22 @@ impl OpenFile {
         if self.encoder.pending_bytes() == 0 {
             return Ok(());
         }
-        self.pending.extend_from_slice(&self.encoder.take());
-        while self.pending.len() >= part {
-            let bytes = self.pending.split_to(part).freeze();
-            self.upload_part(context, bytes).await?;
+        self.pending.push(self.encoder.take());
+        while self.pending.bytes >= part {
+            let payload = self.pending.take(part);
+            self.upload_part(context, payload).await?;
         }
         Ok(())
     }
 
-    async fn upload_part(&mut self, context: &Context, bytes: Bytes) -> Result<(), LakeError> {
+    async fn upload_part(&mut self, context: &Context, payload: PutPayload) -> Result<(), LakeError> {
         let failed = |e| storage_error(format!("writing {}", self.path), e);
         let mut upload = match self.upload.take() {
             Some(upload) => upload,
             None => context.table.core.storage.upload(&self.path).await?,
         };
-        self.uploaded += u64::try_from(bytes.len()).unwrap_or(0);
-        upload.put_part(PutPayload::from(bytes)).await.map_err(failed)?;
+        self.uploaded += u64::try_from(payload.content_length()).unwrap_or(0);
+        upload.put_part(payload).await.map_err(failed)?;
         self.upload = Some(upload);
         Ok(())
     }
@@ -397,15 +397,18 @@ impl OpenFile {
             in_doubt: false,
         };
         let (rest, stats) = blocking(move || encoder.finish()).await?.map_err(failed)?;
-        self.pending.extend_from_slice(&rest);
-        let last = self.pending.freeze();
-        let size = self.uploaded + u64::try_from(last.len()).unwrap_or(0);
+        self.pending.push(rest);
+        let size = self.uploaded + u64::try_from(self.pending.bytes).unwrap_or(0);
         match self.upload {
-            None => context.table.core.storage.put(&self.path, last).await?,
+            None => {
+                let all = self.pending.take(usize::MAX);
+                context.table.core.storage.put(&self.path, all).await?;
+            }
             Some(mut upload) => {
                 let failed = |e| storage_error(format!("writing {}", self.path), e);
-                for part in parts(last, context.limits.part_bytes()) {
-                    upload.put_part(PutPayload::from(part)).await.map_err(failed)?;
+                while self.pending.bytes > 0 {
+                    let part = self.pending.take(context.limits.part_bytes());
+                    upload.put_part(part).await.map_err(failed)?;
                 }
                 upload.complete().await.map_err(failed)?;
             }
@@ -415,13 +418,35 @@ impl OpenFile {
     }
 }
 
-fn parts(mut bytes: Bytes, size: usize) -> Vec<Bytes> {
-    let mut parts = Vec::new();
-    while bytes.len() > size {
-        parts.push(bytes.split_to(size));
+/// Bytes in pieces, which are cut and never copied.
+#[derive(Debug, Default)]
+struct Pending {
+    pieces: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Pending {
+    fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.pieces.push_back(piece);
     }
-    parts.push(bytes);
-    parts
+
+    /// Takes so many bytes, or all where there are fewer.
+    fn take(&mut self, bytes: usize) -> PutPayload {
+        let mut taken = Vec::new();
+        let mut left = bytes;
+        while left > 0 {
+            let Some(mut piece) = self.pieces.pop_front() else { break };
+            if piece.len() > left {
+                let rest = piece.split_off(left);
+                self.pieces.push_front(rest);
+            }
+            left -= piece.len();
+            self.bytes -= piece.len();
+            taken.push(piece);
+        }
+        taken.into_iter().collect()
+    }
 }
 
 /// Sorts a chunk by the columns at these places.
@@ -440,4 +465,69 @@ fn sorted(chunk: Vec<RecordBatch>, by: &[usize], schema: &SchemaRef) -> Result<V
         .collect();
     let order = lexsort_to_indices(&columns, None)?;
     Ok(vec![take_record_batch(&all, &order)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Int64Array, RecordBatch, StringArray};
+    use headwater_connect::{DataType, StructField, StructType};
+
+    use super::{DataFiles, Limits};
+    use crate::encode::Layout;
+    use crate::lake::DeltaLake;
+    use crate::{LakeOptions, TableName};
+
+    fn files(dir: &tempfile::TempDir, limits: Limits, cluster_by: &[String]) -> DataFiles {
+        let lake = DeltaLake::open(dir.path().to_str().unwrap(), LakeOptions::default()).unwrap();
+        let table = lake.at(&TableName::new("c", "s", "t").unwrap()).unwrap();
+        let schema = StructType::new([
+            StructField::nullable("id", DataType::Long),
+            StructField::nullable("text", DataType::String),
+        ]);
+        let layout = Layout::new(&schema, cluster_by, 32).unwrap();
+        DataFiles::new(table, Arc::new(layout), limits, None)
+    }
+
+    /// Text that does not compress, so that what is encoded takes as much memory as it can.
+    fn noise(rows: i64) -> RecordBatch {
+        let ids: Int64Array = (0..rows).map(|_| fastrand::i64(..)).collect();
+        let texts: StringArray =
+            (0..rows).map(|_| Some((0..100).map(|_| fastrand::alphanumeric()).collect::<String>())).collect();
+        let schema = StructType::new([
+            StructField::nullable("id", DataType::Long),
+            StructField::nullable("text", DataType::String),
+        ]);
+        RecordBatch::try_new(schema.to_arrow(), vec![Arc::new(ids), Arc::new(texts)]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_held_stays_within_the_memory_given() {
+        for cluster_by in [vec![], vec!["id".to_owned()]] {
+            let dir = tempfile::tempdir().unwrap();
+            let limits = Limits { memory_bytes: 16 * 1024 * 1024, target_file_bytes: 12 * 1024 * 1024 };
+            let mut files = files(&dir, limits, &cluster_by);
+            let batch = noise(5_000);
+            for _ in 0..60 {
+                files.write(batch.clone()).await.unwrap();
+            }
+            // One batch that is larger than all the memory is taken in pieces.
+            files.write(noise(100_000)).await.unwrap();
+            files.finish().await.unwrap();
+            let rows: u64 = files.done().iter().map(|f| f.rows).sum();
+            assert_eq!(rows, 400_000);
+            assert!(files.done().len() > 1);
+            for file in files.done() {
+                let path = dir.path().join("c/s/t").join(&file.path);
+                assert_eq!(std::fs::metadata(path).unwrap().len(), file.size);
+                assert!(file.stats.contains(&format!("\"numRecords\":{}", file.rows)));
+            }
+            let most = files.most_memory();
+            assert!(most > 1024 * 1024, "{most}");
+            assert!(most <= limits.memory_bytes, "{most}");
+            files.discard().await.unwrap();
+            assert_eq!(std::fs::read_dir(dir.path().join("c/s/t")).unwrap().count(), 0);
+        }
+    }
 }

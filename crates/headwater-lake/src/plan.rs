@@ -70,7 +70,7 @@ pub(crate) fn plan(
                 let feature = "`delta.appendOnly`: its rows may not be replaced".to_owned();
                 return Err(LakeError::Unsupported { table: table.name.clone(), feature });
             }
-            if replace { plan_replace(table, view, spec) } else { plan_change(table, view, spec) }
+            if replace { plan_replace(table, view, spec, None) } else { plan_change(table, view, spec) }
         }
     }
 }
@@ -105,8 +105,17 @@ fn plan_create(table: &Table, spec: &WriterSpec) -> Result<Plan, LakeError> {
     Ok(Plan { schema, cluster_by, changes, lines, rewrite: false, stats_limit: STATS_COLUMNS })
 }
 
-fn plan_replace(table: &Table, view: &View, spec: &WriterSpec) -> Result<Plan, LakeError> {
-    let mut schema = stored(&table.name, &spec.schema)?;
+/// The plan of a full refresh. `written` are the columns that files were written with already, where there are such.
+pub(crate) fn plan_replace(
+    table: &Table,
+    view: &View,
+    spec: &WriterSpec,
+    written: Option<&StructType>,
+) -> Result<Plan, LakeError> {
+    let mut schema = match written {
+        Some(written) => written.clone(),
+        None => stored(&table.name, &spec.schema)?,
+    };
     let cluster_by = cluster_columns(&table.name, &schema, &spec.cluster_by)?;
     // What is told is the way from the old columns to the new, as far as there are words for it.
     let mut changes = merge(&table.name, &view.schema, &spec.schema).map(|m| m.changes).unwrap_or_default();

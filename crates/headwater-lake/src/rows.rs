@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(all.rows, 3);
         assert_ne!(all, of(&[batch(&[(1, "x"), (2, "y")])]));
         assert_ne!(all.text(), of(&[batch(&[(1, "y"), (2, "x"), (2, "y")])]).text());
-        let other = RowHasher::new(schema, Some("l".into()));
+        let other = RowHasher::new(Arc::clone(&schema), Some("l".into()));
         assert_ne!(other.sum(&[batch(&[(1, "x"), (2, "y"), (2, "y")])]).unwrap(), all);
     }
 }

@@ -126,9 +126,9 @@ impl Storage {
     }
 
     /// Makes or replaces an object.
-    pub(crate) async fn put(&self, path: &Path, payload: Bytes) -> Result<(), LakeError> {
+    pub(crate) async fn put(&self, path: &Path, payload: PutPayload) -> Result<(), LakeError> {
         let (store, at) = (Arc::clone(&self.store), path.clone());
-        let put = run(async move { store.put(&at, PutPayload::from(payload)).await }).await?;
+        let put = run(async move { store.put(&at, payload).await }).await?;
         put.map(|_| ()).map_err(|e| storage_error(format!("writing {path}"), e))
     }
 
@@ -304,7 +304,6 @@ mod tests {
         };
         check("", &[], "empty");
         check(file.join("below").to_str().unwrap(), &[], "");
-        check("file:relative", &[], "");
         check("s3://bucket/x", &[("acess_key", "1")], "`acess_key` is not an option");
         check("s3://user:hidden@bucket/x", &[], "credentials belong");
         check("nosuch://x", &[], "");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use delta_kernel::snapshot::SnapshotRef;
-use headwater_connect::{Clock, StructType};
+use headwater_connect::{Clock, Offset, StructType};
 use object_store::path::Path;
 use serde_json::Value;
 use url::Url;
@@ -162,6 +162,10 @@ impl Table {
                 if record.v > FlowRecord::VERSION {
                     let feature = format!("a flow record of version {}", record.v);
                     return Err(LakeError::Unsupported { table: self.name.clone(), feature });
+                }
+                // An offset that cannot be read must not pass for one that is not there.
+                if let Some(offset) = &record.offset {
+                    Offset::from_json(offset).map_err(|e| damaged(&self.name, e))?;
                 }
                 flows.insert(flow.to_owned(), record);
             }

@@ -14,7 +14,7 @@ use crate::actions::{self, CommitInfo, DataFile, FlowRecord, SnapshotMark, finge
 use crate::adapt::Adapter;
 use crate::files::{DataFiles, Limits};
 use crate::kernel::LiveFile;
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, plan, plan_replace};
 use crate::rows::RowHasher;
 use crate::schema::fits;
 use crate::table::{Landed, Table, View, files_fingerprint};
@@ -42,6 +42,8 @@ pub(crate) struct DeltaWriter {
     last: u64,
     /// The next commit replaces everything.
     refresh: bool,
+    /// Our last commit could not be read back yet.
+    stale: bool,
 }
 
 /// A commit that is ready to be tried.
@@ -74,7 +76,7 @@ impl DeltaWriter {
         };
         let hasher = hasher(&spec, view.as_ref(), &plan);
         let (adapter, files) = outfit(&table, &spec, &plan, hasher.clone())?;
-        Ok(Self { table, spec, view, plan, adapter, files, hasher, state, last, refresh })
+        Ok(Self { table, spec, view, plan, adapter, files, hasher, state, last, refresh, stale: false })
     }
 
     async fn commit_as(
@@ -83,10 +85,16 @@ impl DeltaWriter {
         offset: Option<&Offset>,
     ) -> Result<CommitOutcome, LakeError> {
         self.files.finish().await?;
+        // Whether a snapshot changes anything depends on what others did meanwhile.
+        let compares = self.spec.mode == WriteMode::Snapshot && self.view.is_some();
+        if self.stale || compares {
+            self.catch_up().await?;
+            self.stale = false;
+        }
         for _ in 0..REBASES {
             match self.prepare(number, offset).await? {
                 Step::Nothing => {
-                    self.files.discard().await?;
+                    self.drop_files().await;
                     return Ok(CommitOutcome::Unchanged);
                 }
                 Step::Try(attempt) => {
@@ -133,9 +141,13 @@ impl DeltaWriter {
         });
         if !same {
             let replace = self.refresh || (self.view.is_none() && self.spec.full_refresh);
-            let mut plan = plan(&self.table, Some(&view), &self.spec, replace)?;
-            let fitting = fits(&self.plan.schema, &plan.schema) || (replace && self.adopt_schema(&mut plan));
-            if !fitting {
+            let plan = if replace {
+                // The staged files keep the names that they were written with.
+                plan_replace(&self.table, &view, &self.spec, Some(&self.plan.schema))?
+            } else {
+                plan(&self.table, Some(&view), &self.spec, false)?
+            };
+            if !fits(&self.plan.schema, &plan.schema) {
                 self.view = Some(view);
                 return Err(self.conflict("it changed the columns"));
             }
@@ -144,13 +156,6 @@ impl DeltaWriter {
         }
         self.view = Some(view);
         Ok(())
-    }
-
-    /// A replacement may keep the columns that the staged files were written with, where nothing but their ids
-    /// and physical names is different.
-    fn adopt_schema(&self, plan: &mut Plan) -> bool {
-        let unmapped = |plan: &Plan| crate::schema::physical(&plan.schema) == plan.schema;
-        unmapped(plan) && unmapped(&self.plan) && plan.schema == self.plan.schema
     }
 
     fn conflict(&self, what: &str) -> LakeError {
@@ -174,6 +179,14 @@ impl DeltaWriter {
             }
         };
         let new: &[DataFile] = self.files.done();
+        if number.is_some()
+            && new.is_empty()
+            && !repeats
+            && self.spec.mode == WriteMode::Append
+            && !self.refresh
+        {
+            return Ok(Step::Nothing);
+        }
         let all = self.refresh || self.plan.rewrite || self.spec.mode == WriteMode::Snapshot;
         let live = match &self.view {
             Some(view) if all || repeats => self.table.live_files(view).await?,
@@ -187,7 +200,7 @@ impl DeltaWriter {
                 WriteMode::Append => new.is_empty() && !repeats,
                 WriteMode::Snapshot => self.holds_already(record, &live),
             };
-            if same_rows && (same_offset || number.is_some()) {
+            if same_rows && same_offset {
                 return Ok(Step::Nothing);
             }
             keeps = same_rows;
@@ -351,8 +364,18 @@ impl DeltaWriter {
         if added {
             self.files.committed();
         } else {
-            self.files.discard().await?;
+            self.drop_files().await;
         }
+        // The commit stands: what fails from here on must not look as if it did not.
+        if let Err(error) = self.read_back().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(table = %self.table.name, error, "commit not read back yet");
+            self.stale = true;
+        }
+        Ok(outcome)
+    }
+
+    async fn read_back(&mut self) -> Result<(), LakeError> {
         let view = self.table.after_commit(self.view.as_ref()).await?;
         let next = plan(&self.table, Some(&view), &self.spec, false)?;
         if next.schema != self.plan.schema || next.cluster_by != self.plan.cluster_by {
@@ -361,7 +384,15 @@ impl DeltaWriter {
         }
         self.plan = Plan { changes: Vec::new(), ..next };
         self.view = Some(view);
-        Ok(outcome)
+        Ok(())
+    }
+
+    /// Removes staged files that are not needed; those that cannot be removed are left to vacuum.
+    async fn drop_files(&mut self) {
+        if let Err(error) = self.files.discard().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(table = %self.table.name, error, "files that are not needed are left");
+        }
     }
 }
 
