@@ -221,10 +221,10 @@ impl DataFiles {
                 self.adopt(progress);
             }
         }
-        if let Some(mut upload) = self.progress.take_open().and_then(|open| open.upload) {
-            if let Err(error) = run(async move { upload.abort().await }).await? {
-                tracing::warn!(error = &error as &dyn std::error::Error, "upload not aborted");
-            }
+        if let Some(mut upload) = self.progress.take_open().and_then(|open| open.upload)
+            && let Err(error) = run(async move { upload.abort().await }).await?
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "upload not aborted");
         }
         self.progress = Progress::default();
         self.chunk.clear();

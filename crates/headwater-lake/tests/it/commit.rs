@@ -2,7 +2,9 @@
 
 use headwater_lake::{CommitOutcome, Lake, LakeError, ReadSpec, SchemaChange, WriteMode, WriterSpec};
 
-use crate::common::{data_files, ids, ids_at, lake, log, name, names, offset, put, read, rows, spec};
+use crate::common::{
+    committed, data_files, ids, ids_at, lake, log, name, names, offset, put, read, rows, spec,
+};
 
 #[tokio::test]
 async fn rows_and_offset_are_read_back_after_a_restart() {
@@ -57,7 +59,7 @@ async fn nothing_new_is_no_version_and_a_new_offset_alone_is_one() {
     let dir = tempfile::tempdir().unwrap();
     let lake = lake(&dir);
     let mut writer = lake.writer(spec(WriteMode::Append)).await.unwrap();
-    let _ = put(&mut *writer, 0..3, Some(3)).await;
+    committed(put(&mut *writer, 0..3, Some(3)).await);
     let same = headwater_connect::Offset::from_json("{\"at\":3}").unwrap();
     assert_eq!(writer.commit(Some(&same)).await.unwrap(), CommitOutcome::Unchanged);
     let outcome = writer.commit(Some(&offset(4))).await.unwrap();
@@ -72,7 +74,7 @@ async fn a_discarded_micro_batch_leaves_no_file() {
     let lake = lake(&dir);
     let mut writer =
         lake.writer(WriterSpec { target_file_bytes: 1, ..spec(WriteMode::Append) }).await.unwrap();
-    let _ = put(&mut *writer, 0..3, Some(3)).await;
+    committed(put(&mut *writer, 0..3, Some(3)).await);
     let before = data_files(&dir);
     for _ in 0..3 {
         writer.write(rows(0..200_000)).await.unwrap();
@@ -81,7 +83,7 @@ async fn a_discarded_micro_batch_leaves_no_file() {
     writer.discard().await.unwrap();
     assert_eq!((writer.staged().rows, writer.staged().bytes), (0, 0));
     assert_eq!(data_files(&dir), before);
-    let _ = put(&mut *writer, 3..4, Some(4)).await;
+    committed(put(&mut *writer, 3..4, Some(4)).await);
     assert_eq!(ids(&lake).await, [0, 1, 2, 3]);
 }
 
@@ -97,7 +99,7 @@ async fn two_flows_append_to_one_table_at_the_same_time() {
             let mut writer = lake.writer(spec).await.unwrap();
             for batch in 0..12 {
                 let from = flow * 1_000 + batch * 10;
-                let _ = put(&mut *writer, from..from + 10, Some(batch)).await;
+                committed(put(&mut *writer, from..from + 10, Some(batch)).await);
             }
         });
     }
@@ -118,7 +120,7 @@ async fn the_same_flow_in_two_processes_is_noticed() {
     let lake = lake(&dir);
     let mut one = lake.writer(spec(WriteMode::Append)).await.unwrap();
     let mut two = lake.writer(spec(WriteMode::Append)).await.unwrap();
-    let _ = put(&mut *one, 0..3, Some(3)).await;
+    committed(put(&mut *one, 0..3, Some(3)).await);
     two.write(rows(0..3)).await.unwrap();
     let error = two.commit(Some(&offset(3))).await.unwrap_err();
     assert!(matches!(error, LakeError::FlowMoved { micro_batch: 1, .. }), "{error:?}");
@@ -134,7 +136,7 @@ async fn an_offset_can_be_set_and_forgotten_and_numbers_go_on() {
     let error = lake.set_offset(&name(), "flow-1", None).await.unwrap_err();
     assert!(matches!(error, LakeError::NoTable { .. }), "{error:?}");
     let mut writer = lake.writer(spec(WriteMode::Append)).await.unwrap();
-    let _ = put(&mut *writer, 0..3, Some(3)).await;
+    committed(put(&mut *writer, 0..3, Some(3)).await);
     assert_eq!(lake.set_offset(&name(), "flow-1", Some(&offset(1))).await.unwrap(), 1);
     let writer = lake.writer(spec(WriteMode::Append)).await.unwrap();
     assert_eq!(writer.flow_state().unwrap().offset, Some(offset(1)));
@@ -152,17 +154,17 @@ async fn a_numbered_commit_replaces_the_rows_of_its_number() {
     let mut writer = lake.writer(spec(WriteMode::Append)).await.unwrap();
     assert_eq!(writer.commit_numbered(3, None).await.unwrap(), CommitOutcome::Unchanged);
     writer.write(rows([1, 2])).await.unwrap();
-    let _ = writer.commit_numbered(3, None).await.unwrap();
+    committed(writer.commit_numbered(3, None).await.unwrap());
     writer.write(rows([3, 4])).await.unwrap();
-    let _ = writer.commit_numbered(5, None).await.unwrap();
+    committed(writer.commit_numbered(5, None).await.unwrap());
     assert_eq!(ids(&lake).await, [1, 2, 3, 4]);
 
     let mut writer = lake.writer(spec(WriteMode::Append)).await.unwrap();
     assert_eq!(writer.flow_state().unwrap().micro_batch, 5);
     writer.write(rows([3, 5])).await.unwrap();
-    let _ = writer.commit_numbered(5, None).await.unwrap();
+    committed(writer.commit_numbered(5, None).await.unwrap());
     assert_eq!(ids(&lake).await, [1, 2, 3, 5]);
-    let _ = writer.commit_numbered(5, None).await.unwrap();
+    committed(writer.commit_numbered(5, None).await.unwrap());
     assert_eq!(ids(&lake).await, [1, 2]);
     let error = writer.commit_numbered(4, None).await.unwrap_err();
     assert!(matches!(error, LakeError::FlowMoved { micro_batch: 5, .. }), "{error:?}");
@@ -175,7 +177,7 @@ async fn the_log_gets_checkpoints_and_checksums() {
     let lake = lake(&dir);
     let mut writer = lake.writer(spec(WriteMode::Append)).await.unwrap();
     for at in 0..12 {
-        let _ = put(&mut *writer, at..at + 1, Some(at)).await;
+        committed(put(&mut *writer, at..at + 1, Some(at)).await);
     }
     let log = dir.path().join("main/shop/orders/_delta_log");
     for version in 0..12 {
@@ -196,7 +198,7 @@ async fn reading_stops_at_the_limit_and_names_what_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let lake = lake(&dir);
     let mut writer = lake.writer(spec(WriteMode::Append)).await.unwrap();
-    let _ = put(&mut *writer, 0..30_000, Some(1)).await;
+    committed(put(&mut *writer, 0..30_000, Some(1)).await);
     let count = |limit| {
         let lake = lake.clone();
         async move {

@@ -54,6 +54,11 @@ pub(crate) fn offset(at: i64) -> Offset {
     Offset::from_json(&format!("{{\"at\": {at}}}")).unwrap()
 }
 
+/// Sees to it that a commit made a version.
+pub(crate) fn committed(outcome: CommitOutcome) {
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+}
+
 /// Writes and commits.
 pub(crate) async fn put(
     writer: &mut dyn TableWriter,

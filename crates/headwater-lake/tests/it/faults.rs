@@ -18,7 +18,7 @@ use object_store::{
 };
 use url::Url;
 
-use crate::common::{data_files, ids, lake, name, offset, put, rows, spec};
+use crate::common::{committed, data_files, ids, lake, name, offset, put, rows, spec};
 
 /// A storage that fails at one step, before or after doing it, and from then on where it is told so.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ async fn fail_at_each_step(mode: WriteMode, full_refresh: bool) {
             let (broken, steps) = faulty(&dir);
             let old = WriterSpec { flow: "old".into(), ..spec(WriteMode::Append) };
             if full_refresh {
-                let _ = put(&mut *broken.writer(old).await.unwrap(), 900..903, Some(1)).await;
+                committed(put(&mut *broken.writer(old).await.unwrap(), 900..903, Some(1)).await);
             }
             steps.taken.store(0, Ordering::SeqCst);
             steps.fails.store(step, Ordering::SeqCst);
@@ -276,7 +276,7 @@ async fn a_damaged_table_says_so() {
         let sound = lake(&dir);
         let mut writer = sound.writer(spec(WriteMode::Append)).await.unwrap();
         for at in 0..3 {
-            let _ = put(&mut *writer, at..at + 1, Some(at)).await;
+            committed(put(&mut *writer, at..at + 1, Some(at)).await);
         }
         let table = dir.path().join("main/shop/orders");
         let version = table.join("_delta_log/00000000000000000001.json");

@@ -1,5 +1,7 @@
 //! Tests of the lake against real files.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stand outside of test functions")]
+
 mod commit;
 mod common;
 mod faults;

@@ -13,7 +13,7 @@ use headwater_lake::{DeltaLake, Lake, LakeError, ReadSpec, SchemaChange, WriteMo
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::statistics::Statistics;
 
-use crate::common::{data_files, lake, log, name, offset, put, read, rows, spec};
+use crate::common::{committed, data_files, lake, log, name, offset, put, read, rows, spec};
 
 fn with(schema: &StructType) -> WriterSpec {
     WriterSpec { schema: schema.clone(), ..spec(WriteMode::Append) }
@@ -32,7 +32,7 @@ async fn append(lake: &DeltaLake, spec: WriterSpec, columns: Vec<ArrayRef>) -> V
     let mut writer = lake.writer(spec).await.unwrap();
     let changes = writer.changes().to_vec();
     writer.write(batch(&schema, columns)).await.unwrap();
-    let _ = writer.commit(Some(&offset(fastrand::i64(..)))).await.unwrap();
+    committed(writer.commit(Some(&offset(fastrand::i64(..)))).await.unwrap());
     changes
 }
 
@@ -60,7 +60,7 @@ fn protocol(dir: &tempfile::TempDir) -> serde_json::Value {
 async fn a_new_column_reads_null_before_and_a_dropped_one_after() {
     let dir = tempfile::tempdir().unwrap();
     let lake = lake(&dir);
-    let _ = put(&mut *lake.writer(spec(WriteMode::Append)).await.unwrap(), 0..2, Some(1)).await;
+    committed(put(&mut *lake.writer(spec(WriteMode::Append)).await.unwrap(), 0..2, Some(1)).await);
     let next = StructType::new([
         StructField::nullable("born", DataType::Date),
         StructField::nullable("ID", DataType::Long),
@@ -226,7 +226,7 @@ async fn clustering_columns_sort_the_files_and_can_change() {
     for part in 0..10_i64 {
         writer.write(rows((0..10_000).map(|i| (i * 7_919 + part) % 100_003))).await.unwrap();
     }
-    let _ = writer.commit(Some(&offset(1))).await.unwrap();
+    committed(writer.commit(Some(&offset(1))).await.unwrap());
     let features = protocol(&dir)["writerFeatures"].to_string();
     assert!(features.contains("clustering"), "{features}");
     let state = lake.table(&name()).await.unwrap().unwrap();
@@ -253,10 +253,10 @@ async fn clustering_columns_sort_the_files_and_can_change() {
     // Not naming any leaves them; naming others changes them.
     let mut writer = lake.writer(spec(WriteMode::Append)).await.unwrap();
     assert_eq!(writer.changes(), []);
-    let _ = put(&mut *writer, 0..3, Some(2)).await;
+    committed(put(&mut *writer, 0..3, Some(2)).await);
     let mut writer = lake.writer(by(&["name", "id"])).await.unwrap();
     assert_eq!(writer.changes(), [SchemaChange::ClusterBy { columns: vec!["name".into(), "id".into()] }]);
-    let _ = put(&mut *writer, 3..6, Some(3)).await;
+    committed(put(&mut *writer, 3..6, Some(3)).await);
     let state = lake.table(&name()).await.unwrap().unwrap();
     assert_eq!((state.cluster_by, state.rows), (vec!["name".to_owned(), "id".to_owned()], Some(100_006)));
 }
@@ -297,7 +297,7 @@ async fn a_batch_with_other_columns_or_a_null_is_refused_and_the_rest_stays() {
             "{error:?}"
         );
     }
-    let _ = writer.commit(Some(&offset(2))).await.unwrap();
+    committed(writer.commit(Some(&offset(2))).await.unwrap());
     assert_eq!(crate::common::ids(&lake).await, [0, 1]);
 }
 
@@ -319,11 +319,11 @@ async fn another_writers_column_does_not_disturb_an_append_and_another_type_does
         vec![Arc::new(Int32Array::from(vec![3])), Arc::new(Date32Array::from(vec![3]))],
     )
     .await;
-    let _ = writer.commit(Some(&offset(2))).await.unwrap();
+    committed(writer.commit(Some(&offset(2))).await.unwrap());
     assert_eq!(all(&lake).await.num_rows(), 3);
     // The writer goes on with the column that it does not have.
     writer.write(batch(&base, vec![Arc::new(Int32Array::from(vec![4]))])).await.unwrap();
-    let _ = writer.commit(Some(&offset(3))).await.unwrap();
+    committed(writer.commit(Some(&offset(3))).await.unwrap());
     assert_eq!(all(&lake).await.column(1).null_count(), 3);
 
     writer.write(batch(&base, vec![Arc::new(Int32Array::from(vec![5]))])).await.unwrap();

@@ -3,7 +3,7 @@
 use headwater_connect::{DataType, StructField, StructType};
 use headwater_lake::{CommitOutcome, Lake, LakeError, SchemaChange, TableWriter, WriteMode, WriterSpec};
 
-use crate::common::{data_files, ids, ids_at, lake, log, name, names, offset, put, rows, spec};
+use crate::common::{committed, data_files, ids, ids_at, lake, log, name, names, offset, put, rows, spec};
 
 async fn open(lake: &headwater_lake::DeltaLake) -> Box<dyn TableWriter> {
     lake.writer(spec(WriteMode::Snapshot)).await.unwrap()
@@ -14,8 +14,8 @@ async fn a_snapshot_is_what_the_table_holds() {
     let dir = tempfile::tempdir().unwrap();
     let lake = lake(&dir);
     let mut writer = open(&lake).await;
-    let _ = put(&mut *writer, 0..4, None).await;
-    let _ = put(&mut *writer, 2..6, None).await;
+    committed(put(&mut *writer, 0..4, None).await);
+    committed(put(&mut *writer, 2..6, None).await);
     assert_eq!(ids(&lake).await, [2, 3, 4, 5]);
     assert_eq!(ids_at(&lake, Some(0)).await, [0, 1, 2, 3]);
     let actions = log(&dir, 1);
@@ -34,7 +34,7 @@ async fn an_equal_snapshot_is_no_version_whatever_the_order_of_rows() {
     let dir = tempfile::tempdir().unwrap();
     let lake = lake(&dir);
     let mut writer = open(&lake).await;
-    let _ = put(&mut *writer, [1, 2, 2, 3], None).await;
+    committed(put(&mut *writer, [1, 2, 2, 3], None).await);
     let files = data_files(&dir);
     drop(writer);
     let mut writer = open(&lake).await;
@@ -60,10 +60,10 @@ async fn what_another_writer_added_goes_with_the_next_snapshot() {
     let dir = tempfile::tempdir().unwrap();
     let lake = lake(&dir);
     let mut writer = open(&lake).await;
-    let _ = put(&mut *writer, 0..4, None).await;
+    committed(put(&mut *writer, 0..4, None).await);
     let other = WriterSpec { flow: "other".into(), ..spec(WriteMode::Append) };
     let mut foreign = lake.writer(other).await.unwrap();
-    let _ = put(&mut *foreign, 10..12, Some(1)).await;
+    committed(put(&mut *foreign, 10..12, Some(1)).await);
     // The writer was open before and has to take that in.
     let outcome = put(&mut *writer, 0..4, None).await;
     assert!(matches!(outcome, CommitOutcome::Committed { version: 2, .. }), "{outcome:?}");
@@ -76,8 +76,8 @@ async fn a_full_refresh_swaps_content_columns_and_offset_in_one_version() {
     let lake = lake(&dir);
     let mut writer =
         lake.writer(WriterSpec { cluster_by: vec!["id".into()], ..spec(WriteMode::Append) }).await.unwrap();
-    let _ = put(&mut *writer, 0..4, Some(4)).await;
-    let _ = put(&mut *writer, 4..6, Some(6)).await;
+    committed(put(&mut *writer, 0..4, Some(4)).await);
+    committed(put(&mut *writer, 4..6, Some(6)).await);
 
     let anew = WriterSpec { full_refresh: true, ..spec(WriteMode::Append) };
     let mut writer = lake.writer(anew.clone()).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_full_refresh_swaps_content_columns_and_offset_in_one_version() {
     assert_eq!(ids(&lake).await, [0, 1, 2, 3, 4, 5]);
     let outcome = writer.commit(Some(&offset(103))).await.unwrap();
     assert!(matches!(outcome, CommitOutcome::Committed { version: 2, micro_batch: 3, .. }), "{outcome:?}");
-    let _ = put(&mut *writer, 103..104, Some(104)).await;
+    committed(put(&mut *writer, 103..104, Some(104)).await);
     assert_eq!(ids(&lake).await, [100, 101, 102, 103]);
     let table = lake.table(&name()).await.unwrap().unwrap();
     assert_eq!(table.cluster_by, Vec::<String>::new());
@@ -110,7 +110,7 @@ async fn a_full_refresh_swaps_content_columns_and_offset_in_one_version() {
         ],
     );
     writer.write(batch.unwrap()).await.unwrap();
-    let _ = writer.commit(None).await.unwrap();
+    committed(writer.commit(None).await.unwrap());
     assert_eq!(ids(&lake).await, [8]);
     assert_eq!(lake.table(&name()).await.unwrap().unwrap().schema, schema);
     assert_eq!(ids_at(&lake, Some(3)).await, [100, 101, 102, 103]);
@@ -133,7 +133,7 @@ async fn a_full_refresh_redoes_itself_on_top_of_another_writer() {
     let dir = tempfile::tempdir().unwrap();
     let lake = lake(&dir);
     let mut writer = lake.writer(spec(WriteMode::Append)).await.unwrap();
-    let _ = put(&mut *writer, 0..4, Some(4)).await;
+    committed(put(&mut *writer, 0..4, Some(4)).await);
     let anew = WriterSpec { full_refresh: true, ..spec(WriteMode::Append) };
     let mut refresh = lake.writer(anew).await.unwrap();
     refresh.write(rows(50..52)).await.unwrap();
@@ -144,8 +144,8 @@ async fn a_full_refresh_redoes_itself_on_top_of_another_writer() {
         ),
         ..spec(WriteMode::Append)
     };
-    let _ = lake.writer(other).await.unwrap().commit(Some(&offset(1))).await.unwrap();
-    let _ = refresh.commit(Some(&offset(52))).await.unwrap();
+    committed(lake.writer(other).await.unwrap().commit(Some(&offset(1))).await.unwrap());
+    committed(refresh.commit(Some(&offset(52))).await.unwrap());
     assert_eq!(ids(&lake).await, [50, 51]);
     assert_eq!(lake.table(&name()).await.unwrap().unwrap().schema, crate::common::schema());
 }
