@@ -234,7 +234,10 @@ pub trait TableWriter: Send {
     /// Commits all that was written since the last commit, and `offset`, in one version of the table.
     ///
     /// # Errors
-    /// The table is as before, unless [`LakeError::is_in_doubt`]; rows are still staged.
+    /// The table is as before and the rows are still staged, unless [`LakeError::is_in_doubt`]: then drop the writer
+    /// and open another, which tells where the flow stands.
+    /// # Cancel safety
+    /// A dropped call may have made the version: drop the writer, too. Its files stay, whatever is called on it.
     async fn commit(&mut self, offset: Option<&Offset>) -> Result<CommitOutcome, LakeError>;
 
     /// Commits as [`TableWriter::commit`] does, under a micro-batch number that the caller gives, so that a repeat

@@ -82,6 +82,8 @@ pub(crate) struct DataFiles {
     broken: bool,
     /// Names of all files that were begun.
     begun: Vec<Path>,
+    /// A commit that names the files was tried and its end is not known: they must not be removed.
+    held: bool,
     most_memory: usize,
 }
 
@@ -145,6 +147,7 @@ impl DataFiles {
             rows: 0,
             broken: false,
             begun: Vec::new(),
+            held: false,
             most_memory: 0,
         }
     }
@@ -193,6 +196,11 @@ impl DataFiles {
         self.progress.sum
     }
 
+    /// Says whether a commit may have put the files into the log: then [`DataFiles::discard`] leaves them.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
     /// Forgets the finished files: they are in the log now.
     pub(crate) fn committed(&mut self) {
         self.progress = Progress::default();
@@ -231,7 +239,12 @@ impl DataFiles {
         self.chunk_bytes = 0;
         self.rows = 0;
         self.broken = false;
-        for path in std::mem::take(&mut self.begun) {
+        let begun = std::mem::take(&mut self.begun);
+        if std::mem::take(&mut self.held) {
+            // Vacuum takes them when no version names them.
+            return Ok(());
+        }
+        for path in begun {
             self.table.core.storage.delete(&path).await?;
         }
         Ok(())

@@ -98,7 +98,10 @@ impl DeltaWriter {
                     return Ok(CommitOutcome::Unchanged);
                 }
                 Step::Try(attempt) => {
+                    // Until the end is known the files may be part of the table, also where this future is dropped.
+                    self.files.hold(true);
                     let landed = self.table.commit(attempt.version, &attempt.lines, &attempt.id).await;
+                    self.files.hold(landed.as_ref().is_err_and(LakeError::is_in_doubt));
                     match landed {
                         Ok(Landed::Won) => return self.won(*attempt).await,
                         Ok(Landed::Lost) => {

@@ -221,3 +221,18 @@ async fn reading_stops_at_the_limit_and_names_what_is_not_there() {
         LakeError::NoVersion { version: 9, .. }
     ));
 }
+
+#[tokio::test]
+async fn names_with_blanks_signs_and_letters_of_any_language_are_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = lake(&dir);
+    let table = headwater_lake::TableName::new("my lake", "größe", "50% of #1?").unwrap();
+    let named = WriterSpec { table: table.clone(), ..spec(WriteMode::Append) };
+    let mut writer = lake.writer(named).await.unwrap();
+    committed(put(&mut *writer, 0..3, Some(3)).await);
+    committed(put(&mut *writer, 3..4, Some(4)).await);
+    assert_eq!(lake.tables().await.unwrap(), [table.clone()]);
+    let rows = read(&lake, &table, ReadSpec::default()).await;
+    assert_eq!(rows.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 4);
+    assert!(dir.path().join("my lake/größe/50% of #1?/_delta_log").is_dir());
+}

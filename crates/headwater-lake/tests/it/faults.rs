@@ -263,8 +263,14 @@ async fn a_commit_that_nobody_answers_is_in_doubt() {
     steps.for_good.store(true, Ordering::SeqCst);
     let error = writer.commit(Some(&offset(3))).await.unwrap_err();
     assert!(error.is_in_doubt() && error.is_retryable(), "{error:?}");
-    // The files of a commit in doubt stay: it may have landed, as here.
+    // The files of a commit in doubt stay, whatever the writer is told: it may have landed, as here.
+    steps.for_good.store(false, Ordering::SeqCst);
+    writer.discard().await.unwrap();
     assert_eq!(ids(&lake(&dir)).await, [0, 1, 2]);
+    // Nor can the same rows be committed again by this writer.
+    writer.write(rows(0..3)).await.unwrap();
+    let error = writer.commit(Some(&offset(3))).await.unwrap_err();
+    assert!(matches!(error, LakeError::FlowMoved { micro_batch: 1, .. }), "{error:?}");
 }
 
 #[tokio::test]
