@@ -36,7 +36,7 @@ async fn a_source_that_fails_now_and_then_is_read_whole() {
     replica.delete(deletes.rows(), &["id"], "updated_at");
     assert_same(&replica.current(), &server.truth("orders").unwrap(), "orders");
     // A quarter of the requests failed, so that there were more than without.
-    assert!(one.requests() as usize > upserts.rows().len() / 25 + 2);
+    assert!(one.requests() > (upserts.rows().len() / 25 + 2) as u64);
 }
 
 #[tokio::test]
