@@ -219,7 +219,7 @@ impl Walker<'_> {
                 .add(place, path, Problem::MissingField { name: field.name.into() }, |d| d.hint(field.about));
         }
         met.retain(|name, _| !empty.contains(name));
-        self.rules(kind, path, place, &met, &empty);
+        self.rules(kind, &checked, &met, &empty);
         checked
     }
 
@@ -315,11 +315,11 @@ impl Walker<'_> {
     fn rules(
         &mut self,
         kind: &ObjectKind,
-        path: &str,
-        place: Place,
+        checked: &Checked,
         met: &HashMap<&'static str, &Key>,
         empty: &[&'static str],
     ) {
+        let (path, place) = (checked.path.as_str(), checked.place);
         let no_value = |names: &[&str]| {
             names
                 .iter()
@@ -356,6 +356,15 @@ impl Walker<'_> {
                         let about = kind.field(needed).map_or("", |f| f.about);
                         let problem = Problem::MissingField { name: needed.into() };
                         self.complaints.add(place, path, problem, |d| d.hint(about));
+                    }
+                }
+                Rule::LakeNameUnless(unless, name) => {
+                    let bad = checked.text_ref(name).and_then(|text| Some((text, bad_lake_name(text)?)));
+                    if let (Some((text, reason)), false) = (bad, met.contains_key(unless)) {
+                        let problem = Problem::BadValue { value: shown(text), reason: reason.into() };
+                        let hint = format!("set `{unless}` to a name for the lake");
+                        self.complaints
+                            .add(checked.place_of(name), &checked.path_of(name), problem, |d| d.hint(hint));
                     }
                 }
             }
@@ -417,6 +426,10 @@ impl Walker<'_> {
             self.wrong("a text", here, node);
             return None;
         };
+        if matches!(rule, TextRule::Cron | TextRule::TimeZone) && scalar.kind() != ScalarKind::Text {
+            self.wrong("a text", here, node);
+            return None;
+        }
         let text = scalar.text.as_str();
         match bad_text(rule, text) {
             None => Some(text.to_owned()),
@@ -592,11 +605,12 @@ impl Walker<'_> {
                 }
                 _ => Some(item),
             };
-            match named.map(|node| &node.value) {
-                Some(Value::Scalar(s)) if s.kind() != ScalarKind::Null && !s.text.trim().is_empty() => {
-                    names.push(s.text.clone());
+            let here = format!("{here}[{i}]");
+            match named {
+                Some(node) if matches!(node.value, Value::Scalar(_)) && !node.is_null() => {
+                    names.extend(self.text(TextRule::Line, &here, node));
                 }
-                _ => self.wrong("a name, or a map with a `name`", &format!("{here}[{i}]"), item),
+                _ => self.wrong("a name, or a map with a `name`", &here, item),
             }
         }
         Some(names)
@@ -653,8 +667,8 @@ pub(crate) fn bad_text(rule: TextRule, text: &str) -> Option<(String, &'static s
     if text.trim().is_empty() || text.chars().any(char::is_control) {
         return Some(("holds a line break or another control character".into(), ""));
     }
-    if text.len() > 1024 {
-        return Some(("is longer than 1024 bytes".into(), ""));
+    if text.chars().count() > 1024 {
+        return Some(("is longer than 1024 characters".into(), ""));
     }
     match rule {
         TextRule::Line | TextRule::Free => None,

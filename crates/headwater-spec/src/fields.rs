@@ -32,6 +32,8 @@ pub(crate) enum Rule {
     NotBoth(&'static str, &'static str),
     /// The second is needed unless the first is there.
     NeededUnless(&'static str, &'static str),
+    /// Unless the first is there, the second is a name for the lake.
+    LakeNameUnless(&'static str, &'static str),
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use headwater_connect::Options;
 
-use crate::check::{self, Checked, bad_lake_name, join};
+use crate::check::{self, Checked, join};
 use crate::diagnostic::{Complaints, Parsed, Problem, SpecErrors};
 use crate::node::shown;
 use crate::pipeline::{
@@ -70,14 +70,6 @@ fn object(entry: &Checked, defaults: &TableConfiguration, complaints: &mut Compl
     if let Some(table) = entry.object("table") {
         let source_table = table.text("source_table")?;
         let destination_table = table.text("destination_table");
-        if destination_table.is_none()
-            && let Some(reason) = bad_lake_name(&source_table)
-        {
-            let problem = Problem::BadValue { value: shown(&source_table), reason: reason.into() };
-            let (place, path) = (table.place_of("source_table"), table.path_of("source_table"));
-            complaints
-                .add(place, &path, problem, |d| d.hint("set `destination_table` to a name for the lake"));
-        }
         return Some(Object::Table(TableObject {
             source_table,
             namespace: table.text("source_schema"),

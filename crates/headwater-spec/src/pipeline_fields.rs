@@ -158,7 +158,7 @@ static TABLE: ObjectKind = ObjectKind {
             .example(r#"{"scd_type": "SCD_TYPE_1"}"#),
     ],
     rest: Rest::Refused,
-    rules: &[],
+    rules: &[Rule::LakeNameUnless("destination_table", "source_table")],
 };
 
 static SCHEMA: ObjectKind = ObjectKind {

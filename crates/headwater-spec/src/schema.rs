@@ -117,6 +117,12 @@ fn any_case(name: &str) -> String {
 
 /// A schema that holds where a field is there with a value.
 fn present(kind: &ObjectKind, name: &str) -> Value {
+    if kind.rest == Rest::Options {
+        // Some name that matches has a value: not all of them have none.
+        let mut patterns = Map::new();
+        patterns.insert(any_case(name), json!({ "type": "null" }));
+        return json!({ "not": { "patternProperties": patterns } });
+    }
     let names =
         kind.fields.iter().filter(|f| f.name == name).flat_map(|f| std::iter::once(f.name).chain(f.alias));
     let each = |name: &str| {
@@ -142,6 +148,11 @@ fn rule(kind: &ObjectKind, rule: Rule) -> Vec<Value> {
         }
         Rule::NeededUnless(unless, needed) => {
             vec![json!({ "anyOf": [present(kind, unless), present(kind, needed)] })]
+        }
+        Rule::LakeNameUnless(unless, name) => {
+            let mut properties = Map::new();
+            properties.insert(name.into(), text(TextRule::LakeName));
+            vec![json!({ "anyOf": [present(kind, unless), { "properties": properties }] })]
         }
     }
 }
@@ -231,9 +242,11 @@ fn text(rule: TextRule) -> Value {
             "pattern": r"^[^\s._/\\\u0000-\u001f\u007f-\u009f]([^/\\\u0000-\u001f\u007f-\u009f]*[^\s/\\\u0000-\u001f\u007f-\u009f])?$",
             "maxLength": 255
         }),
-        TextRule::Cron => json!({ "type": "string", "pattern": r"^\s*\S+(\s+\S+){5,6}\s*$" }),
+        TextRule::Cron => {
+            json!({ "type": "string", "pattern": r"^\s*\S+(\s+\S+){5,6}\s*$", "maxLength": 1024 })
+        }
         TextRule::TimeZone => {
-            json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$" })
+            json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$", "maxLength": 1024 })
         }
     }
 }

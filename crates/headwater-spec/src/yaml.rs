@@ -149,12 +149,16 @@ impl Reader<'_> {
     }
 
     /// Puts a finished node where it belongs; gives it back when it is the whole document.
-    fn place_node(&mut self, node: Node) -> Option<Option<Node>> {
+    fn place_node(&mut self, mut node: Node) -> Option<Option<Node>> {
         let Some(top) = self.open.last_mut() else { return Some(Some(node)) };
         match &mut top.container {
             Container::List(items) => items.push(node),
             Container::Map(map, key) => match key.take() {
                 Some(key) => {
+                    if matches!(&node.value, Value::Scalar(s) if s.plain && s.text.is_empty()) {
+                        // Nothing has no place of its own.
+                        node.place = key.place;
+                    }
                     if let Some((key, first_line)) = map.add(key, node) {
                         let problem =
                             Problem::RepeatedField { name: crate::node::shown(&key.text), first_line };
