@@ -306,7 +306,7 @@ fn every_value_in_every_place_is_judged_alike() {
         for document in good {
             let mut paths = Vec::new();
             collect(&document, &mut String::new(), &mut paths);
-            for place in 0..paths.len() {
+            for (place, path) in paths.iter().enumerate() {
                 for value in values() {
                     let mut changed = document.clone();
                     change(&mut changed, place, 0, &value, "");
@@ -315,7 +315,7 @@ fn every_value_in_every_place_is_judged_alike() {
                     } else {
                         connector(&connectors, &changed)
                     };
-                    verdict.unwrap_or_else(|e| panic!("{}: {e}", paths[place]));
+                    verdict.unwrap_or_else(|e| panic!("{path}: {e}"));
                     verdicts += 1;
                 }
             }
