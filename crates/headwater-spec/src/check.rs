@@ -38,6 +38,7 @@ enum Item {
     Texts(Vec<(String, String)>),
     Object(Checked),
     List(Vec<Checked>),
+    Named(Vec<(String, Checked)>),
 }
 
 macro_rules! getter {
@@ -62,6 +63,7 @@ impl Checked {
     getter!(texts, Texts, Vec<(String, String)>);
     getter!(object, Object, Checked);
     getter!(list, List, Vec<Checked>);
+    getter!(named, Named, Vec<(String, Checked)>);
 
     pub(crate) fn text(&self, field: &str) -> Option<String> {
         self.text_ref(field).cloned()
@@ -408,6 +410,7 @@ impl Walker<'_> {
                     None
                 }
             },
+            Shape::Named(kind) => self.named(kind, here, node).map(Item::Named),
             Shape::List { of, empty } => self.list(of, empty, here, node).map(Item::List),
             Shape::NamesOrObjects => self.names_or_objects(here, node).map(Item::Names),
             Shape::Scalar => match &node.value {
@@ -554,12 +557,39 @@ impl Walker<'_> {
         for (key, value) in entries {
             match &value.value {
                 Value::Scalar(s) if s.kind() != ScalarKind::Null => {
+                    self.complaints.source.record(&join(here, &key.text), value.place);
                     texts.push((key.text.clone(), value.option_text()));
                 }
                 _ => self.wrong("a text", &join(here, &key.text), value),
             }
         }
         Some(texts)
+    }
+
+    fn named(
+        &mut self,
+        kind: &'static ObjectKind,
+        here: &str,
+        node: &Node,
+    ) -> Option<Vec<(String, Checked)>> {
+        let Value::Map(entries) = &node.value else {
+            self.wrong("a map", here, node);
+            return None;
+        };
+        let mut named = Vec::new();
+        for (key, item) in entries {
+            let here = join(here, &key.text);
+            match &item.value {
+                Value::Map(entries) => {
+                    named.push((key.text.clone(), self.object(kind, &here, key.place, entries)));
+                }
+                _ => {
+                    let problem = Problem::WrongType { expected: "a map".into(), found: item.found() };
+                    self.complaints.add(item.place, &here, problem, |d| d.allow(kind.names()));
+                }
+            }
+        }
+        Some(named)
     }
 
     fn list(

@@ -85,7 +85,7 @@ impl Parameter {
 }
 
 /// Says whether a name is one that secrets have. Many specs do not mark theirs.
-pub(crate) fn is_secret_name(name: &str) -> bool {
+pub fn is_secret_name(name: &str) -> bool {
     let mut words = String::new();
     let mut before_lower = false;
     for c in name.chars() {

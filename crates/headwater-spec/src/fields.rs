@@ -75,6 +75,8 @@ pub(crate) enum Shape {
     /// A map of texts.
     Texts,
     Object(&'static ObjectKind),
+    /// A map of objects by names of the user's choice.
+    Named(&'static ObjectKind),
     /// A list of objects; `empty` says whether none is fine.
     List {
         of: &'static ObjectKind,

@@ -1,11 +1,12 @@
 //! Pipeline specs and connector specs: text in, checked values or precise complaints out.
 //!
-//! Two documents, each as YAML or JSON:
+//! Three documents, each as YAML or JSON:
 //!
 //! * [`PipelineSpec`]: which tables of which connection land where, and how;
-//! * [`ConnectorSpec`]: what a connector's connection needs, and which table options it takes.
+//! * [`ConnectorSpec`]: what a connector's connection needs, and which table options it takes;
+//! * [`ProjectSpec`]: where a project's tables go, and its connections.
 //!
-//! Each is described once, in a table of fields (`pipeline_fields`, `connector_fields`). The checker, the JSON
+//! Each is described once, in a table of fields (`pipeline_fields`, `connector_fields`, `project`). The checker, the JSON
 //! Schema ([`pipeline_schema`], [`connector_schema`]) and the reference pages ([`pipeline_reference`],
 //! [`connector_reference`]) all read that table, so they cannot disagree.
 //!
@@ -34,12 +35,13 @@ mod pipeline;
 mod pipeline_build;
 mod pipeline_fields;
 mod pipeline_tables;
+mod project;
 mod reference;
 mod schema;
 mod write;
 mod yaml;
 
-pub use connector::{AuthMethod, ConnectorSpec, OAuthSpec, Parameter, ParameterType};
+pub use connector::{AuthMethod, ConnectorSpec, OAuthSpec, Parameter, ParameterType, is_secret_name};
 pub use connector_options::{ChosenAuth, OptionProblem, TableOptionRefused};
 pub use diagnostic::{Diagnostic, Parsed, Problem, Severity, SpecErrors};
 pub use node::Position;
@@ -48,5 +50,6 @@ pub use pipeline::{
     TableConfiguration, TableObject, Trigger,
 };
 pub use pipeline_tables::TableList;
+pub use project::{ConnectionSpec, ProjectSpec};
 pub use reference::{connector_reference, pipeline_reference};
 pub use schema::{connector_schema, pipeline_schema};

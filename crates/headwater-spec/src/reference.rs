@@ -25,7 +25,10 @@ fn reference(top: &'static ObjectKind, title: &str) -> String {
         lines.extend([String::new(), kind.about.to_owned(), String::new()]);
         lines.extend(table(kind));
         for field in kind.fields {
-            let (Shape::Object(inner) | Shape::List { of: inner, .. }) = field.shape else { continue };
+            let (Shape::Object(inner) | Shape::Named(inner) | Shape::List { of: inner, .. }) = field.shape
+            else {
+                continue;
+            };
             if !kinds.iter().any(|known| known.name == inner.name) {
                 kinds.push(inner);
             }
@@ -76,6 +79,7 @@ fn value(field: &Field) -> String {
         Shape::Names { .. } => "list of texts, or text with commas".into(),
         Shape::Texts => "map of texts".into(),
         Shape::Object(kind) => format!("[`{0}`](#{0})", kind.name),
+        Shape::Named(kind) => format!("map of [`{0}`](#{0}) by name", kind.name),
         Shape::List { of, .. } => format!("list of [`{0}`](#{0})", of.name),
         Shape::NamesOrObjects => "list of names, or of maps with a `name`".into(),
         Shape::Scalar => "any one value".into(),

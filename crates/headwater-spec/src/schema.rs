@@ -214,6 +214,9 @@ fn shape(field: &Field, definitions: &mut Map<String, Value>) -> Value {
             json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
         }
         Shape::Object(kind) => reference(kind, definitions),
+        Shape::Named(kind) => {
+            json!({ "type": "object", "additionalProperties": reference(kind, definitions) })
+        }
         Shape::List { of, empty } => {
             json!({ "type": "array", "items": reference(of, definitions), "minItems": usize::from(!empty) })
         }
