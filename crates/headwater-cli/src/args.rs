@@ -1,0 +1,446 @@
+//! The command line: what may be written, and the help for it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::ByteSize;
+
+/// Fills a lake: reads sources through connectors and lands their tables in Delta tables
+///
+/// A project is a folder with a `headwater.yaml`: where the warehouse is, and the connections to sources.
+/// A pipeline spec (`pipelines/*.yaml`) names a connection and the tables to read. `headwater run` reads what is
+/// new since the last run and commits it, together with the place that it reached, in one step per table.
+#[derive(Debug, Parser)]
+#[command(name = "headwater", version, max_term_width = 100, after_help = EXIT_CODES, after_long_help = AFTER)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+macro_rules! exit_codes {
+    () => {
+        "\
+Exit codes:
+  0    done
+  1    the update ran, but a table of it failed
+  2    wrong usage: an argument, the project file, a spec, an option, a name that does not exist
+  3    the source failed, refused the credentials, or gave something that cannot be used
+  4    the warehouse failed: storage, permissions, a damaged table
+  5    a fault of Headwater or of a connector
+  130  interrupted (Ctrl-C or SIGTERM); what was committed stays, the next run goes on from there"
+    };
+}
+
+const EXIT_CODES: &str = exit_codes!();
+
+const AFTER: &str = concat!(
+    "\
+Examples:
+  headwater demo                        see it work, nothing to set up
+  headwater init my-lake && cd my-lake  start a project
+  headwater run pipelines/example.yaml  fill its tables
+  headwater show                        list the tables of the warehouse
+
+",
+    exit_codes!(),
+    "
+
+Environment:
+  HEADWATER_PROJECT  the project folder, as --project
+  HEADWATER_LOG      log filter for stderr, such as `info` or `headwater_engine=debug`
+  NO_COLOR           no colours when set
+
+Data goes to stdout, everything else to stderr."
+);
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Project folder; by default the nearest one upwards that has a headwater.yaml
+    #[arg(long, global = true, value_name = "DIR", env = "HEADWATER_PROJECT", hide_env = true)]
+    #[arg(help_heading = "Global options")]
+    pub(crate) project: Option<PathBuf>,
+    /// Print JSON: one document, or one event per line while running
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// Print data and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// Log to stderr; twice for every request
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a project folder with a runnable example
+    ///
+    /// Writes headwater.yaml, two pipeline specs, a README and a .gitignore. Files that exist are left as they are.
+    #[command(after_help = "Examples:\n  headwater init my-lake\n  cd my-lake && headwater run example")]
+    Init(Init),
+    /// List the connectors, or show the options of one
+    #[command(after_help = "Examples:\n  headwater connectors\n  headwater connectors mediawiki")]
+    Connectors(Connectors),
+    /// Add, list, test or remove connections
+    #[command(subcommand)]
+    Connection(Connection),
+    /// List the tables of a connection
+    #[command(
+        after_help = "Examples:\n  headwater tables shop\n  headwater tables shop --json | jq -r '.tables[].name'"
+    )]
+    Tables(Tables),
+    /// Show columns, keys and ingestion type of a table
+    #[command(
+        after_help = "Examples:\n  headwater columns shop orders\n  headwater columns wiki revisions --option namespaces=0"
+    )]
+    Columns(Columns),
+    /// Show the first records of a table, without writing anything
+    #[command(
+        after_help = "Examples:\n  headwater preview shop orders --limit 5\n  headwater preview shop orders --json"
+    )]
+    Preview(Preview),
+    /// Check pipeline specs; all of the project's without arguments
+    ///
+    /// Reads the specs and the project file only: no request is made to a source.
+    #[command(after_help = "Examples:\n  headwater validate\n  headwater validate pipelines/wiki.yaml")]
+    Validate(Validate),
+    /// Show what a run would do: tables, keys, types, schema changes, where offsets stand
+    #[command(
+        after_help = "Examples:\n  headwater plan pipelines/example.yaml\n  headwater plan example --full-refresh=orders"
+    )]
+    Plan(Plan),
+    /// Run a pipeline: read what is new and commit it
+    ///
+    /// Each table is a flow of its own; one that fails does not stop the others. Every commit holds the rows and the
+    /// offset that they reach, so that a run which was cut short, in whatever way, is simply run again.
+    ///
+    /// Ctrl-C ends the run at the next safe point; a second one ends it at once.
+    #[command(after_help = "Examples:
+  headwater run pipelines/example.yaml
+  headwater run example --table orders --table customers
+  headwater run example --full-refresh            every table anew
+  headwater run example --full-refresh=orders     one of them
+  headwater run example --json | tail -1 | jq .report")]
+    Run(Run),
+    /// Show, set or reset the offset where a table's next read starts
+    #[command(subcommand)]
+    State(State),
+    /// Show rows or history of a table of the warehouse; without a table: the tables
+    #[command(after_help = "Examples:
+  headwater show
+  headwater show example.orders --limit 5 --columns order_id,status
+  headwater show main.example.orders --history
+  headwater show example.orders --version 3 --json")]
+    Show(Show),
+    /// Merge small files of a table and purge its dead rows
+    #[command(after_help = "Examples:\n  headwater optimize example.orders\n  headwater optimize --all")]
+    Optimize(Optimize),
+    /// Remove files that no version within the retention needs
+    ///
+    /// A version older than the retention cannot be read any more afterwards.
+    #[command(
+        after_help = "Examples:\n  headwater vacuum example.orders --dry-run\n  headwater vacuum --all --retention 30d"
+    )]
+    Vacuum(Vacuum),
+    /// Print the JSON Schema of a pipeline spec or a connector spec, for an editor
+    #[command(after_help = "Examples:\n  headwater schema pipeline > pipeline.schema.json")]
+    Schema(Schema),
+    /// Print shell completions
+    #[command(after_help = "Examples:
+  headwater completions bash > ~/.local/share/bash-completion/completions/headwater
+  headwater completions zsh > ~/.zfunc/_headwater
+  headwater completions fish > ~/.config/fish/completions/headwater.fish")]
+    Completions(Completions),
+    /// Run the embedded example source end to end and show its tables
+    ///
+    /// Makes a project in a temporary folder (or in the one given), runs it twice while the source grows, and shows
+    /// what has arrived.
+    #[command(after_help = "Examples:\n  headwater demo\n  headwater demo ./my-lake")]
+    Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Folder of the project; made when it does not exist
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connectors {
+    /// The connector to describe
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Connection {
+    /// Add a connection to headwater.yaml
+    ///
+    /// A secret is given as a reference, never as itself: `env:NAME` for an environment variable, `file:PATH` for a
+    /// file (relative to the project folder). The reference is resolved when the connection is used.
+    #[command(after_help = "Examples:
+  headwater connection add shop --connector example
+  headwater connection add wiki --connector mediawiki --option base_url=https://en.wikipedia.org/w/ \\
+      --option user=Bot --option bot_password=env:WIKI_PASSWORD")]
+    Add(ConnectionAdd),
+    /// List the connections of the project
+    List,
+    /// Try a connection as cheaply as the source allows
+    #[command(after_help = "Examples:\n  headwater connection test shop")]
+    Test(ConnectionTest),
+    /// Remove a connection from headwater.yaml
+    #[command(after_help = "Examples:\n  headwater connection remove shop")]
+    Remove(ConnectionRemove),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionAdd {
+    /// Name of the connection, as pipeline specs use it
+    pub(crate) name: String,
+    /// The connector (see `headwater connectors`)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) connector: String,
+    /// An option of the connection; may be repeated
+    #[arg(long = "option", short = 'o', value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) options: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionTest {
+    /// The connection
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionRemove {
+    /// The connection
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tables {
+    /// The connection
+    pub(crate) connection: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Columns {
+    /// The connection
+    pub(crate) connection: String,
+    /// The table of the source
+    pub(crate) table: String,
+    /// A table option; may be repeated
+    #[arg(long = "option", short = 'o', value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) options: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Preview {
+    /// The connection
+    pub(crate) connection: String,
+    /// The table of the source
+    pub(crate) table: String,
+    /// How many records
+    #[arg(long, default_value_t = 10, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: u64,
+    /// A table option; may be repeated
+    #[arg(long = "option", short = 'o', value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) options: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// Pipeline specs: paths, or names under pipelines/
+    #[arg(value_name = "SPEC")]
+    pub(crate) specs: Vec<String>,
+}
+
+/// What `plan` and `run` have in common.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Pipeline spec: a path, or a name under pipelines/
+    #[arg(value_name = "SPEC")]
+    pub(crate) spec: String,
+    /// Only this table (its name in the source or in the lake); may be repeated
+    #[arg(long = "table", short = 't', value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Read from the start and swap the content in one commit; every table, or the one named
+    #[arg(long, value_name = "TABLE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) full_refresh: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Memory that fetching, decoding and writing may hold together, such as 512MiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<ByteSize>,
+    /// How many tables are read at the same time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) parallel: Option<u16>,
+    /// Commit a stream at least this often, at the next safe point: 90s, 10m; 0s after each read
+    #[arg(long, value_name = "AGE", value_parser = crate::config::parse_duration)]
+    pub(crate) commit_every: Option<std::time::Duration>,
+    /// How often a table is tried without progress before it fails
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) attempts: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum State {
+    /// Show where the tables of a pipeline stand
+    #[command(
+        after_help = "Examples:\n  headwater state show example\n  headwater state show example orders --json"
+    )]
+    Show(StateShow),
+    /// Set the offset where the next read of a table starts
+    ///
+    /// The offset is the connector's own JSON object: `state show` prints the present one. Setting it back makes the
+    /// next run read records again; setting it forward leaves records out.
+    #[command(after_help = "Examples:\n  headwater state set example events --offset '{\"after\":1200}'")]
+    Set(StateSet),
+    /// Forget the offset, so that the next run reads the table from the start
+    ///
+    /// Rows that are in the table stay there, and a table that appends gets them a second time. To make a table anew,
+    /// use `headwater run <spec> --full-refresh=<table>` instead.
+    #[command(after_help = "Examples:\n  headwater state reset example customers")]
+    Reset(StateReset),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateShow {
+    /// Pipeline spec: a path, or a name under pipelines/
+    #[arg(value_name = "SPEC")]
+    pub(crate) spec: String,
+    /// Only this table
+    pub(crate) table: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateSet {
+    /// Pipeline spec: a path, or a name under pipelines/
+    #[arg(value_name = "SPEC")]
+    pub(crate) spec: String,
+    /// The table
+    pub(crate) table: String,
+    /// The offset, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub(crate) offset: String,
+    /// The flow, for a table that has several (upserts and deletions)
+    #[arg(long, value_name = "FLOW")]
+    pub(crate) flow: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateReset {
+    /// Pipeline spec: a path, or a name under pipelines/
+    #[arg(value_name = "SPEC")]
+    pub(crate) spec: String,
+    /// The table
+    pub(crate) table: String,
+    /// The flow, for a table that has several (upserts and deletions)
+    #[arg(long, value_name = "FLOW")]
+    pub(crate) flow: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// `table`, `schema.table` or `catalog.schema.table`
+    pub(crate) table: Option<String>,
+    /// How many rows or versions; 0 for all
+    #[arg(long, default_value_t = 20, value_name = "ROWS")]
+    pub(crate) limit: u64,
+    /// Version of the table; the newest by default
+    #[arg(long, value_name = "N", requires = "table")]
+    pub(crate) version: Option<u64>,
+    /// The versions of the table instead of its rows
+    #[arg(long, conflicts_with_all = ["version", "columns"], requires = "table")]
+    pub(crate) history: bool,
+    /// Only these columns, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS", requires = "table")]
+    pub(crate) columns: Vec<String>,
+}
+
+/// One table of the warehouse, or all.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TableOrAll {
+    /// `table`, `schema.table` or `catalog.schema.table`
+    pub(crate) table: Option<String>,
+    /// Every table of the warehouse
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Optimize {
+    #[command(flatten)]
+    pub(crate) target: TableOrAll,
+    /// Size of the files to make
+    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
+    pub(crate) target_file_size: ByteSize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Vacuum {
+    #[command(flatten)]
+    pub(crate) target: TableOrAll,
+    /// Keep what versions of this age need: 12h, 7d
+    #[arg(long, value_name = "AGE", default_value = "7d", value_parser = crate::config::parse_duration)]
+    pub(crate) retention: std::time::Duration,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SchemaKind {
+    /// Pipeline specs
+    Pipeline,
+    /// connector_spec.yaml of a connector
+    Connector,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Schema {
+    /// Which
+    pub(crate) kind: SchemaKind,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Folder for the project; a temporary one, removed at the end, by default
+    pub(crate) dir: Option<PathBuf>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        // The text is not repeated: it may be a secret.
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}

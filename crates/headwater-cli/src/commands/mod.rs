@@ -1,0 +1,108 @@
+//! One module per group of commands. Each builds what it needs, and nothing else.
+
+mod connection;
+mod connectors;
+mod demo;
+mod init;
+mod pipeline;
+mod show;
+mod source;
+mod state;
+mod upkeep;
+
+use std::future::Future;
+use std::path::Path;
+
+use clap::CommandFactory;
+
+pub(crate) use connection::Source;
+
+use crate::args::{self, Cli, Command, Connection, Global, SchemaKind, State};
+use crate::config::Project;
+use crate::fail::{Exit, Failure};
+use crate::output::Out;
+use crate::signals;
+use crate::spec::Pipeline;
+
+/// Runs what the arguments say.
+pub(crate) fn run(cli: Cli, out: &Out) -> Result<Exit, Failure> {
+    let project = || find_project(&cli.global);
+    match &cli.command {
+        Command::Init(a) => init::init(a, out),
+        Command::Connectors(a) => connectors::connectors(a, out),
+        Command::Connection(Connection::Add(a)) => connection::add(a, &project()?, out),
+        Command::Connection(Connection::List) => connection::list(&project()?, out),
+        Command::Connection(Connection::Remove(a)) => connection::remove(a, &project()?, out),
+        Command::Connection(Connection::Test(a)) => ask(out, source::test(&a.name, &project()?, out)),
+        Command::Tables(a) => ask(out, source::tables(a, &project()?, out)),
+        Command::Columns(a) => ask(out, source::columns(a, &project()?, out)),
+        Command::Preview(a) => ask(out, source::preview(a, &project()?, out)),
+        Command::Validate(a) => pipeline::validate(a, &project()?, out),
+        Command::Plan(a) => {
+            let (project, pipeline) = find_pipeline(&cli.global, &a.selection.spec, out)?;
+            ask(out, pipeline::plan(a, &project, &pipeline, out))
+        }
+        Command::Run(a) => {
+            let (project, pipeline) = find_pipeline(&cli.global, &a.selection.spec, out)?;
+            block_on(pipeline::run(a, &project, &pipeline, out))
+        }
+        Command::State(state) => {
+            let (State::Show(args::StateShow { spec, .. })
+            | State::Set(args::StateSet { spec, .. })
+            | State::Reset(args::StateReset { spec, .. })) = state;
+            let (project, pipeline) = find_pipeline(&cli.global, spec, out)?;
+            match state {
+                State::Show(a) => ask(out, state::show(a, &project, &pipeline, out)),
+                State::Set(a) => ask(out, state::set(a, &project, &pipeline, out)),
+                State::Reset(a) => ask(out, state::reset(a, &project, &pipeline, out)),
+            }
+        }
+        Command::Show(a) => ask(out, show::show(a, &project()?, out)),
+        Command::Optimize(a) => ask(out, upkeep::optimize(a, &project()?, out)),
+        Command::Vacuum(a) => ask(out, upkeep::vacuum(a, &project()?, out)),
+        Command::Schema(a) => {
+            let schema = match a.kind {
+                SchemaKind::Pipeline => headwater_spec::pipeline_schema(),
+                SchemaKind::Connector => headwater_spec::connector_schema(),
+            };
+            out.json(&schema).map(|()| Exit::Ok)
+        }
+        Command::Completions(a) => {
+            let mut script = Vec::new();
+            clap_complete::generate(a.shell, &mut Cli::command(), "headwater", &mut script);
+            out.raw(&String::from_utf8_lossy(&script)).map(|()| Exit::Ok)
+        }
+        Command::Demo(a) => block_on(demo::demo(a, out)),
+    }
+}
+
+fn find_project(global: &Global) -> Result<Project, Failure> {
+    Ok(Project::find(global.project.as_deref(), &[Path::new(".")])?)
+}
+
+fn find_pipeline(global: &Global, spec: &str, out: &Out) -> Result<(Project, Pipeline), Failure> {
+    Pipeline::find(global.project.as_deref(), spec, out)
+}
+
+/// Prints what clap has to say (help, the version, wrong arguments) and gives the exit code.
+pub(crate) fn arguments_answered(answer: &clap::Error) -> u8 {
+    // A closed stdout (`--help | head`) is no failure.
+    drop(answer.print());
+    u8::try_from(answer.exit_code()).unwrap_or(Exit::Usage.code())
+}
+
+/// Runs a command that asks something and can be broken off at any time.
+fn ask(out: &Out, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    block_on(signals::until_interrupted(out, work))
+}
+
+fn block_on(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::other("no threads can be started", &e))?;
+    let done = runtime.block_on(work);
+    // A blocking read that hangs must not keep the process.
+    runtime.shutdown_background();
+    done
+}

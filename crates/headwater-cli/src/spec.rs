@@ -1,0 +1,145 @@
+//! From a pipeline spec and the project to what the engine runs.
+
+use std::path::{Path, PathBuf};
+
+use headwater_engine as engine;
+use headwater_engine::{
+    Destination, ObjectDefinition, PipelineDefinition, SchemaDefinition, TableDefinition,
+};
+use headwater_lake::TableName;
+use headwater_spec::{Object, Parsed, PipelineSpec, TableConfiguration};
+
+use crate::commands::Source;
+use crate::config::{Project, name_of, shown};
+use crate::fail::{Exit, Failure};
+use crate::output::Out;
+
+/// A pipeline spec of the project, checked against the project and the connector's own spec.
+pub(crate) struct Pipeline {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// What it says.
+    pub(crate) parsed: Parsed<PipelineSpec>,
+    /// The same with everything filled in.
+    pub(crate) definition: PipelineDefinition,
+    /// Its connection.
+    pub(crate) source: Source,
+}
+
+impl Pipeline {
+    /// Finds the project and the spec in it. The project may be that of the working folder or that of the spec.
+    pub(crate) fn find(given: Option<&Path>, spec: &str, out: &Out) -> Result<(Project, Self), Failure> {
+        let spec_folder = Path::new(spec).parent().unwrap_or(Path::new("."));
+        let project = Project::find(given, &[Path::new("."), spec_folder])?;
+        let pipeline = Self::load(&project, &project.spec_path(spec)?, out)?;
+        Ok((project, pipeline))
+    }
+
+    /// Reads and checks a spec. No request is made, and no secret is looked up.
+    pub(crate) fn load(project: &Project, path: &Path, out: &Out) -> Result<Self, Failure> {
+        let file = shown(path).display().to_string();
+        let bytes = std::fs::read(path)
+            .map_err(|e| Failure::other(format!("{file} cannot be read"), &e).with_exit(Exit::Usage))?;
+        let parsed = PipelineSpec::parse_bytes(&bytes, &file)?;
+        let source = source(project, &parsed, out)?;
+        source.check_pipeline(&parsed)?;
+        let definition = definition(project, &parsed.value, &name_of(path))?;
+        Ok(Self { path: path.to_owned(), parsed, definition, source })
+    }
+}
+
+/// The connection of the spec; a name that the project does not have is an error at its place in the spec.
+fn source(project: &Project, parsed: &Parsed<PipelineSpec>, out: &Out) -> Result<Source, Failure> {
+    let name = parsed.value.connection_name();
+    match project.connection(name) {
+        Ok(_) => Source::find(project, name, out),
+        Err(error) => {
+            let path = ["ingestion_definition.connection_name", "connection_name"]
+                .into_iter()
+                .max_by_key(|path| parsed.position(path))
+                .unwrap_or_default();
+            Err(Failure::diagnostics(&[parsed.error_at(path, error.to_string(), error.hint())]))
+        }
+    }
+}
+
+fn definition(
+    project: &Project,
+    spec: &PipelineSpec,
+    file_name: &str,
+) -> Result<PipelineDefinition, Failure> {
+    let name = spec.name_or(file_name).to_owned();
+    let catalog = spec.catalog().unwrap_or_else(|| project.catalog()).to_owned();
+    let schema = spec.schema().unwrap_or(&name).to_owned();
+    let log = spec.event_log();
+    let part = |of: Option<&String>, default: &str| of.map_or(default, String::as_str).to_owned();
+    let event_log = TableName::new(
+        part(log.and_then(|l| l.catalog.as_ref()), &catalog),
+        part(log.and_then(|l| l.schema.as_ref()), &schema),
+        part(log.and_then(|l| l.name.as_ref()), "event_log"),
+    )
+    .map_err(|e| {
+        Failure::from(e).hint("set `schema` in the spec, or give the spec a `name` that a folder can have")
+    })?;
+    let objects = spec.objects().iter().map(|object| self::object(object, spec)).collect();
+    Ok(PipelineDefinition {
+        id: spec.id().unwrap_or(&name).to_owned(),
+        connection_name: spec.connection_name().to_owned(),
+        name,
+        catalog,
+        schema,
+        objects,
+        event_log: Some(event_log),
+    })
+}
+
+fn object(object: &Object, spec: &PipelineSpec) -> ObjectDefinition {
+    match object {
+        Object::Table(table) => ObjectDefinition::Table(TableDefinition {
+            source_table: table.source_table.clone(),
+            destination: Destination {
+                catalog: table.destination_catalog.clone(),
+                schema: table.destination_schema.clone(),
+                table: table.destination_table.clone(),
+            },
+            configuration: configuration(&table.configuration),
+        }),
+        Object::Schema(schema) => {
+            // A table with an object of its own is left to that object.
+            let own =
+                spec.tables().filter(|t| t.namespace == schema.namespace).map(|t| t.source_table.clone());
+            ObjectDefinition::Schema(SchemaDefinition {
+                namespace: schema.namespace.as_ref().map(|n| n.split('.').map(str::to_owned).collect()),
+                exclude: schema.exclude.iter().cloned().chain(own).collect(),
+                destination: Destination {
+                    catalog: schema.destination_catalog.clone(),
+                    schema: schema.destination_schema.clone(),
+                    table: None,
+                },
+                configuration: configuration(&schema.configuration),
+                tables: std::collections::HashMap::new(),
+            })
+        }
+    }
+}
+
+fn configuration(spec: &TableConfiguration) -> engine::TableConfiguration {
+    engine::TableConfiguration {
+        scd_type: spec.scd_type.map(|scd| match scd {
+            headwater_spec::ScdType::Type1 => engine::ScdType::Type1,
+            headwater_spec::ScdType::Type2 => engine::ScdType::Type2,
+            headwater_spec::ScdType::AppendOnly => engine::ScdType::AppendOnly,
+        }),
+        primary_keys: spec.primary_keys.clone(),
+        sequence_by: spec.sequence_by.clone(),
+        cluster_by: spec.cluster_by.clone().unwrap_or_default(),
+        include_columns: spec.include_columns.clone(),
+        exclude_columns: spec.exclude_columns.clone().unwrap_or_default(),
+        on_bad_record: match spec.on_bad_record.unwrap_or_default() {
+            headwater_spec::OnBadRecord::Fail => headwater_decode::OnBadRecord::Fail,
+            headwater_spec::OnBadRecord::Quarantine => headwater_decode::OnBadRecord::Quarantine,
+            headwater_spec::OnBadRecord::Null => headwater_decode::OnBadRecord::Null,
+        },
+        options: spec.connector_options.clone(),
+    }
+}
