@@ -16,3 +16,5 @@ mod pipeline;
 mod rendering;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod shipped;
