@@ -91,11 +91,11 @@ async fn a_body_that_breaks_off_is_asked_for_again() {
         let whole = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789";
         let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n01234\r\n";
         match number {
-            1 => send(&mut stream, &whole[..whole.len() - 3]).await,
+            1 => send(&mut stream, &whole.as_bytes()[..whole.len() - 3]).await,
             2 => send(&mut stream, chunked).await,
             // The connection is reset rather than closed.
             3 => {
-                send(&mut stream, &whole[..whole.len() - 3]).await;
+                send(&mut stream, &whole.as_bytes()[..whole.len() - 3]).await;
                 stream.set_zero_linger().unwrap();
             }
             _ => send(&mut stream, whole).await,
