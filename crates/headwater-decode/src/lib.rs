@@ -17,7 +17,7 @@
 //! Two things are looked at less closely, for speed. Fields that nobody selected are passed over in one run once the layout
 //! of the records is known; in such a run strings (their ends, control characters) and brackets (each closed by its own kind) are
 //! checked, which is what decides where a record ends, but not numbers, literals, escapes, colons and inner commas. And of two
-//! equal keys in one object the later wins, except that a selected key that comes once more inside such a run is not seen.
+//! equal keys in one object the later wins (the earlier must fit as well), except that a selected key that comes once more inside such a run is not seen.
 //!
 //! In the profile [`Profile::Python`] the names `NaN`, `Infinity` and `-Infinity`, which Python writes, are numbers too.
 //!

@@ -177,6 +177,11 @@ impl Parser<'_> {
     /// A value that is not of its column's own JSON type, or is wrong.
     #[cold]
     fn other_value(&mut self, column: &mut Column, at: usize) -> Parsed {
+        // A plan may have been learned where less space stood behind the colon.
+        let value = skip_space(self.body, at);
+        if value != at {
+            return self.value(column, value);
+        }
         let before = Mark { rows: column.len(), nulled: self.nulled };
         match self.convert(column, at) {
             Err(problem) => self.recover(column, before, at, problem),
@@ -328,7 +333,7 @@ impl Parser<'_> {
                         Err(problem) => return Err(problem.within(&column.name)),
                     };
                 }
-                Action::Skip => at = self.value_end(value)?,
+                Action::Skip => at = self.value_end(skip_space(body, value))?,
                 Action::Run(commas) => {
                     ran = true;
                     match run_end(body, value, commas) {
@@ -448,7 +453,9 @@ impl Parser<'_> {
 
     /// Appends the value of a member, or passes over it.
     fn member(&mut self, object: &mut Object, member: &Member, rows: usize) -> Parsed {
-        let Some(place) = member.field else { return Ok(self.value_end(member.value)?) };
+        let Some(place) = member.field else {
+            return Ok(self.value_end(skip_space(self.body, member.value))?);
+        };
         let column = &mut object.fields[place];
         if column.len() > rows {
             // Of two equal keys the later wins.

@@ -3,4 +3,7 @@
 #[cfg(test)]
 mod decoding;
 #[cfg(test)]
+mod edge;
+mod reference;
+#[cfg(test)]
 mod vectors;
