@@ -462,6 +462,16 @@ pub enum LakeError {
         /// What it changed.
         what: String,
     },
+    /// A vacuum that would remove files which the table promises to keep.
+    #[error("{table} keeps removed files for {least}, and a vacuum after {asked} would break that")]
+    RetentionTooShort {
+        /// The table.
+        table: TableName,
+        /// The retention that was asked for.
+        asked: String,
+        /// The table's own.
+        least: String,
+    },
     /// The table uses something of Delta that Headwater cannot write or read.
     #[error("{table} uses {feature}, which is not supported")]
     Unsupported {
@@ -527,6 +537,10 @@ impl LakeError {
             LakeError::FlowMoved { .. } => {
                 "two updates of one pipeline ran at the same time; run it again, it goes on where the other ended".into()
             }
+            LakeError::RetentionTooShort { least, .. } => format!(
+                "readers of older versions, and writers that have not committed yet, need those files: ask for {least} or more, \
+                 or set the table property `delta.deletedFileRetentionDuration`"
+            ),
             LakeError::Conflict { .. } => "run the pipeline again".into(),
             LakeError::Damaged { .. } => {
                 "restore the file from a backup, or make the table anew with a full refresh".into()

@@ -21,7 +21,7 @@ use crate::table::{Core, Landed, Table};
 use crate::writer::DeltaWriter;
 use crate::{
     Lake, LakeError, OptimizeReport, ReadSpec, RowStream, SchemaChange, TableName, TableState, TableVersion,
-    TableWriter, VacuumReport, WriterSpec, protocol, read,
+    TableWriter, VacuumReport, WriterSpec, protocol, read, upkeep,
 };
 
 /// A warehouse of Delta tables: a local folder, or a prefix in an object store.
@@ -186,17 +186,17 @@ impl Lake for DeltaLake {
         Ok(versions)
     }
 
-    async fn optimize(&self, name: &TableName, _target_file_bytes: u64) -> Result<OptimizeReport, LakeError> {
-        Err(LakeError::Unsupported { table: name.clone(), feature: "optimize".into() })
+    async fn optimize(&self, name: &TableName, target_file_bytes: u64) -> Result<OptimizeReport, LakeError> {
+        upkeep::optimize(&self.at(name)?, target_file_bytes).await
     }
 
     async fn vacuum(
         &self,
         name: &TableName,
-        _retention: Duration,
-        _dry_run: bool,
+        retention: Duration,
+        dry_run: bool,
     ) -> Result<VacuumReport, LakeError> {
-        Err(LakeError::Unsupported { table: name.clone(), feature: "vacuum".into() })
+        upkeep::vacuum(&self.at(name)?, retention, dry_run).await
     }
 }
 

@@ -10,8 +10,8 @@
 //! adds files that no version names; everything after it (checkpoints, checksums) may fail without harm.
 //!
 //! Start reading at [`DeltaLake`], then `writer` (what a micro-batch goes through) and `table` (the commit).
-//! `kernel` is the only module that touches the internal API of `delta_kernel`: snapshots, listings, reading,
-//! checkpoints, checksums.
+//! `kernel` and `upkeep::kernel` are the only modules that touch the internal API of `delta_kernel`: snapshots,
+//! listings, reading, checkpoints, checksums.
 
 pub mod api;
 
@@ -29,6 +29,7 @@ mod schema;
 mod store;
 mod table;
 mod tune;
+mod upkeep;
 mod writer;
 
 pub use api::*;

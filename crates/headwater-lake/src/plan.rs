@@ -233,7 +233,8 @@ fn set_property(metadata: &mut Value, name: &str, value: &str) {
     metadata["configuration"][name] = json!(value);
 }
 
-fn stats_limit(metadata: &Value) -> usize {
+/// How many leaf columns have statistics.
+pub(crate) fn stats_limit(metadata: &Value) -> usize {
     let limit =
         properties(metadata).get("delta.dataSkippingNumIndexedCols").and_then(|t| t.parse::<i64>().ok());
     match limit {

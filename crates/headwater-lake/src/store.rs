@@ -272,7 +272,17 @@ pub(crate) fn is_transient(error: &StoreError) -> bool {
         }
         cause = inner.source();
     }
+    if is_refusal(&error.to_string()) {
+        return false;
+    }
     matches!(error, StoreError::Generic { .. } | StoreError::JoinError { .. })
+}
+
+/// Says whether the text of an error tells of an HTTP answer that stays the same however often one asks: there is no such
+/// bucket, the key is wrong. The storage library shows the status in its text alone.
+fn is_refusal(text: &str) -> bool {
+    let status = text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3));
+    matches!(status, Some("400" | "401" | "403" | "404" | "405"))
 }
 
 /// Says whether storage answered that the object was not written, so that no doubt is left.
@@ -320,6 +330,21 @@ mod tests {
         check(std::io::ErrorKind::ReadOnlyFilesystem, false);
         check(std::io::ErrorKind::ConnectionReset, true);
         check(std::io::ErrorKind::TimedOut, true);
+    }
+
+    #[test]
+    fn an_answer_that_refuses_is_not_worth_a_retry() {
+        let check = |text: &str, expect: bool| {
+            let source = Box::new(std::io::Error::other(text.to_owned()));
+            let generic = StoreError::Generic { store: "S3", source };
+            assert_eq!(super::is_refusal(&generic.to_string()), expect, "{text}");
+        };
+        check("Server returned non-2xx status code: 404 Not Found: <Code>NoSuchBucket</Code>", true);
+        check("Server returned non-2xx status code: 403 Forbidden", true);
+        check("Server returned non-2xx status code: 503 Slow Down", false);
+        check("Server returned non-2xx status code: 429 Too Many Requests", false);
+        check("connection reset", false);
+        check("status code: ", false);
     }
 
     #[test]

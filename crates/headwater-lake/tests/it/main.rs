@@ -1,9 +1,21 @@
-//! Tests of the lake against real files.
+//! The lake against real files, a real S3 server, and readers of Delta tables that others wrote.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stand outside of test functions")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests stand outside of test functions"
+)]
 
+mod canon;
 mod commit;
 mod common;
 mod faults;
+mod foreign;
+mod maker;
+mod model;
+mod readers;
+mod s3;
 mod schema_change;
 mod snapshot;
+mod upkeep;

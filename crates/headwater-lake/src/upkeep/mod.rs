@@ -1,0 +1,14 @@
+//! Upkeep of a table: merging small files, removing files and log files that nothing needs any more.
+//!
+//! **Invariant:** upkeep never changes what a reader sees: not the rows, not the offsets, not the newest version's
+//! columns. What it removes, no version younger than the retention needs.
+
+mod interval;
+mod kernel;
+mod log;
+mod optimize;
+mod plan;
+mod vacuum;
+
+pub(crate) use optimize::optimize;
+pub(crate) use vacuum::vacuum;
