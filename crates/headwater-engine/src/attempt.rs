@@ -62,7 +62,7 @@ pub(crate) async fn run(
     let start = writer.flow_state().and_then(|state| state.offset.clone());
     let decoder = new_decoder(context, plan, profile)?;
     let quarantine = match plan.on_bad_record {
-        OnBadRecord::Quarantine => Some(Quarantine::open(context, plan, writer.flow_state()).await?),
+        OnBadRecord::Quarantine => Some(Quarantine::open(context, plan, writer.next_micro_batch()).await?),
         OnBadRecord::Fail | OnBadRecord::Null => None,
     };
 

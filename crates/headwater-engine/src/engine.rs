@@ -379,7 +379,6 @@ impl Update<'_> {
             connector: None,
             plan: None,
             in_doubt: None,
-            before_refresh: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_connect::{Connector, ConnectorFactory, Options, Retry};
 use headwater_decode::Profile;
-use headwater_lake::{FlowState, TableWriter};
+use headwater_lake::TableWriter;
 use tokio::time::Instant;
 
 use crate::attempt::{self, AttemptEnd, AttemptFailure};
@@ -26,8 +26,6 @@ pub(crate) struct Flow {
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) plan: Option<Arc<TablePlan>>,
     pub(crate) in_doubt: Option<InDoubt>,
-    /// Where the table stood before a full refresh.
-    pub(crate) before_refresh: Option<FlowState>,
 }
 
 /// Makes the instance that reads one table: the table's options go over the connection's, with `tableName`.
@@ -121,7 +119,8 @@ impl Flow {
                 Ok(end) => return Ok(end),
                 Err(failure) => failure,
             };
-            self.in_doubt = in_doubt;
+            // A look at the table that failed leaves the older doubt.
+            self.in_doubt = in_doubt.or(self.in_doubt.take());
             self.count_requests();
             let committed = context.metrics().commits;
             if committed > commits {
@@ -196,29 +195,19 @@ impl Flow {
         let context = &self.context;
         let failed =
             |source| FlowError::Lake { table: context.destination.clone(), doing: "opening", source };
-        if plan.full_refresh {
-            // A writer for a full refresh does not say where the old table stands, so it is looked up.
+        if let Some(doubt) = &self.in_doubt {
             let table = context.lake.table(&context.destination).await.map_err(failed)?;
-            let state = table.and_then(|table| table.flows.get(&plan.flow).cloned());
-            match self.in_doubt.take() {
-                Some(doubt) if state.is_some() && state != self.before_refresh => {
-                    self.landed(&doubt);
+            let held = table.and_then(|table| table.flows.get(&plan.flow).map(|state| state.micro_batch));
+            let landed = held.is_some_and(|held| held >= doubt.micro_batch);
+            if let Some(doubt) = self.in_doubt.take().filter(|_| landed) {
+                self.landed(&doubt);
+                if doubt.last {
                     return Ok(None);
                 }
-                _ => self.before_refresh = state,
             }
         }
         let spec = plan.writer_spec(&context.settings, context.memory.writer_bytes);
-        let writer = context.lake.writer(spec).await.map_err(failed)?;
-        if let Some(doubt) = self.in_doubt.take()
-            && writer.flow_state().is_some_and(|state| state.micro_batch >= doubt.micro_batch)
-        {
-            self.landed(&doubt);
-            if doubt.last {
-                return Ok(None);
-            }
-        }
-        Ok(Some(writer))
+        context.lake.writer(spec).await.map(Some).map_err(failed)
     }
 
     fn landed(&self, doubt: &InDoubt) {

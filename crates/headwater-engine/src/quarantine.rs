@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::SecondsFormat;
 use headwater_connect::{DataType, Page, StructField, StructType};
 use headwater_decode::{BadRecord, DecodeOptions, Decoder};
-use headwater_lake::{CommitOutcome, FlowState, LakeError, TableName, TableWriter, WriteMode, WriterSpec};
+use headwater_lake::{CommitOutcome, LakeError, TableName, TableWriter, WriteMode, WriterSpec};
 use serde_json::json;
 
 use crate::context::FlowContext;
@@ -49,29 +49,21 @@ pub(crate) struct Quarantine {
 }
 
 impl Quarantine {
-    /// Gets ready for the micro-batch after `state`.
+    /// Gets ready for the table's micro-batch of that number.
     pub(crate) async fn open(
         context: &Arc<FlowContext>,
         plan: &TablePlan,
-        state: Option<&FlowState>,
+        micro_batch: u64,
     ) -> Result<Self, FlowError> {
         let table = quarantine_table(&context.destination);
-        let micro_batch = state.map_or(0, |state| state.micro_batch) + 1;
         let failed = |source| FlowError::Lake { table: table.clone(), doing: "opening", source };
         let found = context.lake.table(&table).await.map_err(failed)?;
-        let held = found.as_ref().and_then(|found| found.flows.get(&plan.flow));
+        let held = found.as_ref().and_then(|found| found.flows.get(&plan.flow)).map(|held| held.micro_batch);
         let replaces = plan.full_refresh || plan.mode == WriteMode::Snapshot;
-        let clears = match held {
-            _ if replaces => found.is_some(),
-            // Left by an attempt whose rows were not committed.
-            Some(held) if held.micro_batch == micro_batch => true,
-            // The table was made anew, or its flow was set back, so its numbers begin again.
-            Some(held) if held.micro_batch > micro_batch => {
-                context.lake.set_offset(&table, &plan.flow, None).await.map_err(failed)?;
-                false
-            }
-            _ => false,
-        };
+        // The same number was left by an attempt whose rows were not committed.
+        let clears = if replaces { found.is_some() } else { held == Some(micro_batch) };
+        // A table that was removed by hand and made anew counts from the start, the quarantine beside it does not.
+        let micro_batch = held.filter(|held| *held > micro_batch).map_or(micro_batch, |held| held + 1);
         let spec = WriterSpec {
             table,
             flow: plan.flow.clone(),
@@ -134,9 +126,9 @@ impl Quarantine {
         Ok(std::mem::take(&mut self.pending))
     }
 
-    /// Goes on to the micro-batch after `state`.
-    pub(crate) fn follow(&mut self, state: Option<&FlowState>) {
-        self.micro_batch = state.map_or(0, |state| state.micro_batch) + 1;
+    /// Goes on to the table's micro-batch of that number.
+    pub(crate) fn follow(&mut self, micro_batch: u64) {
+        self.micro_batch = micro_batch.max(self.micro_batch + 1);
     }
 
     async fn writer(&mut self) -> Result<&mut Box<dyn TableWriter>, FlowError> {

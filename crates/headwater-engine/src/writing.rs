@@ -120,7 +120,7 @@ impl WriteStage {
         let outcome = self.commit_rows(offset, last).await?;
         self.staging.committed();
         if let Some(quarantine) = &mut self.quarantine {
-            quarantine.follow(self.writer.flow_state());
+            quarantine.follow(self.writer.next_micro_batch());
         }
         let context = &self.context;
         context.with_progress(|progress| progress.offset = offset.cloned());
@@ -147,7 +147,7 @@ impl WriteStage {
         let mut failures = 0;
         loop {
             let rows = self.writer.staged().rows;
-            let micro_batch = self.writer.flow_state().map_or(0, |state| state.micro_batch) + 1;
+            let micro_batch = self.writer.next_micro_batch();
             // Until the commit has answered it may land: should this future be dropped, files must stay too, and
             // they do, because nothing is discarded then.
             match self.writer.commit(offset).await {

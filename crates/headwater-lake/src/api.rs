@@ -216,6 +216,10 @@ pub trait TableWriter: Send {
     /// and, with `full_refresh`, until the swap.
     fn flow_state(&self) -> Option<&FlowState>;
 
+    /// The number that the next commit gives its micro-batch. Numbers go on over full refreshes and over flows that
+    /// were set back, so [`TableWriter::flow_state`] does not tell it.
+    fn next_micro_batch(&self) -> u64;
+
     /// The changes of the columns that the next commit makes.
     fn changes(&self) -> &[SchemaChange];
 

@@ -434,6 +434,10 @@ impl TableWriter for DeltaWriter {
         self.state.as_ref()
     }
 
+    fn next_micro_batch(&self) -> u64 {
+        self.last + 1
+    }
+
     fn changes(&self) -> &[SchemaChange] {
         &self.plan.changes
     }

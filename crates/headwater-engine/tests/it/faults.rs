@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use headwater_lake::LakeError;
 use tokio::sync::Notify;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +31,6 @@ impl Fault {
         Fault::CrashBefore,
         Fault::CrashAfter,
     ];
-
-    pub(crate) fn is_crash(self) -> bool {
-        matches!(self, Fault::CrashBefore | Fault::CrashAfter)
-    }
 }
 
 /// The faults of one process's life.
@@ -98,5 +95,21 @@ impl Faults {
 
     pub(crate) fn trace(&self) -> String {
         self.0.steps.lock().unwrap().1.join("\n")
+    }
+}
+
+/// What a fault makes of a call to a lake.
+pub(crate) fn lake_error(fault: Option<Fault>, doing: &str) -> Result<(), LakeError> {
+    let error = |retryable, in_doubt| LakeError::Storage {
+        doing: doing.to_owned(),
+        source: "injected".into(),
+        retryable,
+        in_doubt,
+    };
+    match fault {
+        None | Some(Fault::CrashAfter) => Ok(()),
+        Some(Fault::Fatal) => Err(error(false, false)),
+        Some(Fault::LandedInDoubt | Fault::NotLandedInDoubt) if doing == "commit" => Err(error(false, true)),
+        Some(_) => Err(error(true, false)),
     }
 }

@@ -1,6 +1,7 @@
 //! The engine against a lake and connectors that fail wherever a test wants.
 
 mod cancel;
+mod delta;
 mod driving;
 mod events;
 mod faults;

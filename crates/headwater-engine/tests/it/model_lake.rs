@@ -12,7 +12,7 @@ use headwater_lake::{
     TableName, TableState, TableVersion, TableWriter, VacuumReport, WriteMode, WriterSpec,
 };
 
-use crate::faults::{Fault, Faults};
+use crate::faults::{Fault, Faults, lake_error};
 
 /// What the storage holds; outlives the process.
 pub(crate) type Storage = Arc<Mutex<BTreeMap<TableName, ModelTable>>>;
@@ -88,22 +88,7 @@ impl ModelLake {
     }
 
     async fn step(&self, what: &str) -> Result<(), LakeError> {
-        fail(self.faults.step(what).await, what)
-    }
-}
-
-fn fail(fault: Option<Fault>, doing: &str) -> Result<(), LakeError> {
-    let error = |retryable, in_doubt| LakeError::Storage {
-        doing: doing.to_owned(),
-        source: "injected".into(),
-        retryable,
-        in_doubt,
-    };
-    match fault {
-        None | Some(Fault::CrashAfter) => Ok(()),
-        Some(Fault::Fatal) => Err(error(false, false)),
-        Some(Fault::LandedInDoubt | Fault::NotLandedInDoubt) if doing == "commit" => Err(error(false, true)),
-        Some(_) => Err(error(true, false)),
+        lake_error(self.faults.step(what).await, what)
     }
 }
 
@@ -218,7 +203,7 @@ impl ModelWriter {
             .get(&self.spec.table)
             .and_then(|table| table.flows.get(&self.spec.flow))
             .map_or(0, |state| state.micro_batch);
-        let moved = held != self.held || number.is_some_and(|number| number < held && !self.refresh);
+        let moved = held != self.held || number.is_some_and(|number| number < held);
         if moved {
             return Err(LakeError::FlowMoved {
                 table: self.spec.table.clone(),
@@ -283,7 +268,7 @@ impl ModelWriter {
         match fault {
             Some(Fault::LandedInDoubt) => {
                 let _landed = self.land(number, offset)?;
-                Err(fail(fault, "commit").expect_err("it is in doubt"))
+                Err(lake_error(fault, "commit").expect_err("it is in doubt"))
             }
             Some(Fault::CrashAfter) => {
                 let _landed = self.land(number, offset)?;
@@ -291,7 +276,7 @@ impl ModelWriter {
                 unreachable!("the process is dead")
             }
             _ => {
-                fail(fault, "commit")?;
+                lake_error(fault, "commit")?;
                 self.land(number, offset)
             }
         }
@@ -319,12 +304,16 @@ impl TableWriter for ModelWriter {
         self.state.as_ref()
     }
 
+    fn next_micro_batch(&self) -> u64 {
+        self.held + 1
+    }
+
     fn changes(&self) -> &[SchemaChange] {
         &self.changes
     }
 
     async fn write(&mut self, batch: RecordBatch) -> Result<(), LakeError> {
-        fail(self.faults.step("write").await, "write")?;
+        lake_error(self.faults.step("write").await, "write")?;
         if !self.write_takes.is_zero() {
             tokio::time::sleep(self.write_takes).await;
         }
@@ -352,7 +341,7 @@ impl TableWriter for ModelWriter {
     }
 
     async fn discard(&mut self) -> Result<(), LakeError> {
-        fail(self.faults.step("discard").await, "discard")?;
+        lake_error(self.faults.step("discard").await, "discard")?;
         self.staged.clear();
         Ok(())
     }

@@ -40,6 +40,8 @@ pub(crate) struct Source {
     pub(crate) records_per_page: u64,
     pub(crate) faults: Faults,
     pub(crate) tables: Vec<String>,
+    /// Every so many records one has an id that is no number.
+    pub(crate) bad_every: Option<u64>,
 }
 
 impl Source {
@@ -52,6 +54,7 @@ impl Source {
             records_per_page: 2,
             faults: Faults::none(),
             tables: vec!["orders".into()],
+            bad_every: None,
         }
     }
 
@@ -87,8 +90,7 @@ impl Source {
         let numbers: Vec<u64> = (from..to).collect();
         let per_page = usize::try_from(self.records_per_page).unwrap();
         let page = |(index, ids): (usize, &[u64])| {
-            let records: Vec<Value> =
-                ids.iter().map(|id| json!({"id": id, "name": format!("n{id}")})).collect();
+            let records: Vec<Value> = ids.iter().map(|id| self.record(*id)).collect();
             match index % 3 {
                 0 => Page::json_array(serde_json::to_vec(&records).unwrap()),
                 1 => Page::Values(records),
@@ -103,6 +105,12 @@ impl Source {
             }
         };
         numbers.chunks(per_page).enumerate().map(page).collect()
+    }
+
+    fn record(&self, id: u64) -> Value {
+        let is_bad = self.bad_every.is_some_and(|every| id % every == every - 1);
+        let id = if is_bad { json!("bad") } else { json!(id) };
+        json!({"id": id, "name": "n"})
     }
 
     fn stream(&self, items: Vec<ReadItem>) -> PageStream<'static> {
