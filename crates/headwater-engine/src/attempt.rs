@@ -97,7 +97,6 @@ pub(crate) async fn run(
         reached: None,
         at_boundary: true,
         reads_pending: false,
-        rows_pending: 0,
         records_pending: 0,
         commits: 0,
         last_commit_at: Instant::now(),
@@ -179,7 +178,7 @@ struct Middle<'a> {
     at_boundary: bool,
     /// A boundary has come since the last commit.
     reads_pending: bool,
-    rows_pending: u64,
+    /// Records since the last commit, bad ones included.
     records_pending: u64,
     commits: u64,
     last_commit_at: Instant,
@@ -278,14 +277,13 @@ impl Middle<'_> {
     }
 
     fn has_pending(&self) -> bool {
-        self.reads_pending
-            && (self.rows_pending > 0 || self.records_pending > 0 || self.reached != self.committed)
+        self.reads_pending && (self.records_pending > 0 || self.reached != self.committed)
     }
 
     fn is_commit_due(&self) -> bool {
         let policy = &self.context.settings.commit;
         self.has_pending()
-            && (self.rows_pending >= policy.rows
+            && (self.records_pending >= policy.rows
                 || self.staging.bytes_since(self.commits) >= policy.bytes
                 || self.last_commit_at.elapsed() >= policy.interval)
     }
@@ -304,7 +302,6 @@ impl Middle<'_> {
         self.send(WriteCommand::Commit { offset, last }).await?;
         self.committed = self.reached.clone();
         self.reads_pending = false;
-        self.rows_pending = 0;
         self.records_pending = 0;
         self.commits += 1;
         self.last_commit_at = Instant::now();
@@ -369,14 +366,11 @@ impl Middle<'_> {
     }
 
     async fn batch(&mut self, batch: RecordBatch) -> Result<(), Halt> {
-        let rows = batch.num_rows() as u64;
-        if rows == 0 {
+        if batch.num_rows() == 0 {
             return Ok(());
         }
         let permit = self.context.memory.batches.acquire(batch.get_array_memory_size()).await;
-        self.send(WriteCommand::Batch { batch, permit }).await?;
-        self.rows_pending += rows;
-        Ok(())
+        self.send(WriteCommand::Batch { batch, permit }).await
     }
 
     async fn send(&mut self, command: WriteCommand) -> Result<(), Halt> {

@@ -13,7 +13,7 @@ use crate::context::{FlowContext, Progress};
 use crate::events::{Event, EventLog, LogPlace};
 use crate::expand::{FlowTarget, expand};
 use crate::flow::{Flow, connect};
-use crate::memory::{ByteBudget, FlowMemory};
+use crate::memory::{ByteBudget, FlowMemory, STEP_BYTES};
 use crate::observer::Observer;
 use crate::plan::{TablePlan, describe};
 use crate::settings::EngineSettings;
@@ -303,7 +303,8 @@ impl Update<'_> {
     async fn flows(&self, targets: Vec<FlowTarget>) -> Vec<FlowReport> {
         let settings = &self.engine.settings;
         let parallel = settings.parallel_flows.clamp(1, targets.len().max(1));
-        let share = settings.memory_bytes / parallel;
+        // Whole steps, so that the shares of all flows together are no more than there is.
+        let share = settings.memory_bytes / parallel / STEP_BYTES * STEP_BYTES;
         let slots = Arc::new(Semaphore::new(parallel));
         let mut tasks = JoinSet::new();
         let mut started: HashMap<tokio::task::Id, (usize, FlowTarget)> = HashMap::new();

@@ -203,7 +203,8 @@ fn exceptions(error: &dyn std::error::Error) -> Vec<Value> {
 /// The variant's name, as `Debug` begins with it.
 fn class_name(error: &dyn std::error::Error) -> String {
     let debug = format!("{error:?}");
-    debug.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    let name: String = debug.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    if name.is_empty() { "Error".to_owned() } else { name }
 }
 
 /// The columns of an event log: those of a declarative pipeline's.

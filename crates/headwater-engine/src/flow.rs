@@ -164,7 +164,12 @@ impl Flow {
         let plan = match &self.plan {
             Some(plan) => plan.clone(),
             None => {
-                let plan = Arc::new(describe(&self.target, connector.as_ref()).await?);
+                let plan = tokio::select! {
+                    biased;
+                    // Nothing has been read yet, so there is nothing to wait for.
+                    () = context.cancel.requested() => return Ok(AttemptEnd::Stopped),
+                    plan = describe(&self.target, connector.as_ref()) => Arc::new(plan?),
+                };
                 self.described(&plan);
                 self.plan.insert(plan).clone()
             }

@@ -12,7 +12,7 @@ pub(crate) const MAX_PAGE_BYTES: usize = 1024 * 1024 * 1024;
 pub(crate) const MIN_FLOW_BYTES: usize = 4 * 1024 * 1024;
 
 /// Permits are counted in steps of this many bytes, so that any budget fits the semaphore's 32-bit counts.
-const STEP_BYTES: usize = 1024;
+pub(crate) const STEP_BYTES: usize = 1024;
 
 /// So many bytes that holders share. Those who wait are served in the order in which they came.
 #[derive(Debug, Clone)]

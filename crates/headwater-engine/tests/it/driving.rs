@@ -82,7 +82,7 @@ async fn a_table_that_has_no_records_yet_is_made_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn offsets_that_come_back_end_the_flow_and_keep_what_was_read_before() {
+async fn offsets_that_come_back_end_the_flow() {
     for ingestion_type in [IngestionType::Append, IngestionType::Snapshot] {
         let script = Script::new(
             ingestion_type,

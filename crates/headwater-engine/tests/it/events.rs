@@ -79,16 +79,11 @@ async fn an_error_is_told_with_its_causes_and_without_secrets() {
 
 #[tokio::test(start_paused = true)]
 async fn a_log_that_cannot_be_written_warns_and_fails_nothing() {
-    let storage = Storage::default();
-    let source = Source::new(IngestionType::Append, Style::Plain, 13);
-    let mut request = logged(source);
-    request.pipeline.event_log = Some(name("event_log"));
+    let request = logged(Source::new(IngestionType::Append, Style::Plain, 13));
     // The steps of the flow come first; the log is written at the end.
-    let faults = Faults::at((100..120).map(|step| (step, Fault::Fatal)));
     let probe = Faults::none();
     run_with(&Storage::default(), &probe, Default::default(), request.clone()).await.unwrap();
     let first_of_log = probe.steps() - 3;
-    drop(faults);
     for fault in [Fault::Fatal, Fault::Again] {
         let storage = Storage::default();
         let faults = Faults::at((first_of_log..first_of_log + 20).map(|step| (step, fault)));
@@ -111,7 +106,6 @@ async fn a_log_that_cannot_be_written_warns_and_fails_nothing() {
             assert_eq!(stored(&storage, "event_log").texts("id").len(), 11, "{fault:?}");
         }
     }
-    assert_eq!(stored(&storage, "event_log").version, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -103,7 +103,7 @@ async fn pressed(memory_bytes: usize, pages: i64, page_bytes: usize) -> (usize, 
     let source = Firehose { gauge: gauge.clone(), pages, page_bytes };
     let storage = Storage::default();
     let mut lake = ModelLake::new(&storage, &Faults::none());
-    lake.write_takes = Duration::from_millis(2);
+    lake.write_takes = Duration::from_millis(30);
     let seen = lake.seen.clone();
     let settings = EngineSettings { memory_bytes, ..EngineSettings::default() };
     let engine = headwater_engine::Engine::new(Arc::new(lake), settings);

@@ -187,7 +187,7 @@ async fn progress_starts_the_count_of_failures_anew() {
     let storage = Storage::default();
     let probe = Faults::none();
     let source = Source { records_per_read: 2, ..Source::new(IngestionType::Append, Style::Plain, 40) };
-    let faults = Faults::at((0..600).step_by(17).map(|step| (step, Fault::Again)));
+    let faults = Faults::at((0..600).step_by(7).map(|step| (step, Fault::Again)));
     let settings = EngineSettings { retry: RetryPolicy { attempts: 3, ..Default::default() }, ..settings(1) };
     let source = Source { faults: faults.clone(), ..source };
     let report = run_with(&storage, &probe, settings, plain(source)).await.unwrap();
