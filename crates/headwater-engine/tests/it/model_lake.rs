@@ -160,19 +160,19 @@ impl Lake for ModelLake {
     }
 
     async fn read(&self, _: &TableName, _: ReadSpec) -> Result<RowStream, LakeError> {
-        unimplemented!("the engine does not read rows")
+        panic!("the engine does not read rows")
     }
 
     async fn history(&self, _: &TableName, _: usize) -> Result<Vec<TableVersion>, LakeError> {
-        unimplemented!("the engine does not read the history")
+        panic!("the engine does not read the history")
     }
 
     async fn optimize(&self, _: &TableName, _: u64) -> Result<OptimizeReport, LakeError> {
-        unimplemented!("the engine does not optimize")
+        panic!("the engine does not optimize")
     }
 
     async fn vacuum(&self, _: &TableName, _: Duration, _: bool) -> Result<VacuumReport, LakeError> {
-        unimplemented!("the engine does not vacuum")
+        panic!("the engine does not vacuum")
     }
 }
 
@@ -273,7 +273,7 @@ impl ModelWriter {
             Some(Fault::CrashAfter) => {
                 let _landed = self.land(number, offset)?;
                 self.faults.die().await;
-                unreachable!("the process is dead")
+                panic!("the process is dead")
             }
             _ => {
                 lake_error(fault, "commit")?;

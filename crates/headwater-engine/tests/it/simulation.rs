@@ -106,7 +106,7 @@ async fn snapshots_are_whole_or_not_there() {
 
 #[tokio::test(start_paused = true)]
 async fn full_refreshes_swap_once() {
-    let refresh = |source| UpdateRequest { full_refresh: FullRefresh::All, ..plain(source) };
+    let refresh = |source: Source| UpdateRequest { full_refresh: FullRefresh::All, ..plain(source) };
     for style in [Style::Plain, Style::Parts] {
         let source = Source::new(IngestionType::Append, style, 13);
         every_fault_at_every_step(&source, 1, &Fault::ALL, &refresh).await;
@@ -132,7 +132,7 @@ async fn rows_that_come_with_the_last_call_are_kept_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_that_is_appended_lands_once_for_each_update() {
-    let append = |source| {
+    let append = |source: Source| {
         request(source, TableConfiguration { scd_type: Some(ScdType::AppendOnly), ..Default::default() })
     };
     for fault in

@@ -82,8 +82,8 @@ impl Source {
 
     fn position(offset: Option<&Offset>) -> u64 {
         let value: Value = offset.map_or(Value::Null, |offset| offset.read().unwrap());
-        let at = value.get("at").or_else(|| value.get("end")).and_then(Value::as_f64).unwrap_or(0.0);
-        at as u64
+        let Some(at) = value.get("at").or_else(|| value.get("end")) else { return 0 };
+        at.as_u64().unwrap_or_else(|| at.as_f64().unwrap().to_string().parse().unwrap())
     }
 
     fn pages(&self, from: u64, to: u64) -> Vec<Page> {
