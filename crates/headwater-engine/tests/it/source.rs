@@ -308,22 +308,22 @@ impl ConnectorFactory for Source {
     }
 }
 
+/// The items of one read.
+type Items = Vec<Result<ReadItem, ConnectorError>>;
+
 /// Plays one list of items per read, in order, and remembers from where it was asked to read.
 #[derive(Clone)]
 pub(crate) struct Script {
     pub(crate) metadata: TableMetadata,
     pub(crate) schema: StructType,
-    reads: Arc<Mutex<VecDeque<Vec<Result<ReadItem, ConnectorError>>>>>,
+    reads: Arc<Mutex<VecDeque<Items>>>,
     pub(crate) starts: Arc<Mutex<Vec<Option<String>>>>,
     pub(crate) options: Arc<Mutex<Vec<(String, String)>>>,
     pub(crate) instances: Arc<Mutex<u32>>,
 }
 
 impl Script {
-    pub(crate) fn new(
-        ingestion_type: IngestionType,
-        reads: impl IntoIterator<Item = Vec<Result<ReadItem, ConnectorError>>>,
-    ) -> Self {
+    pub(crate) fn new(ingestion_type: IngestionType, reads: impl IntoIterator<Item = Items>) -> Self {
         Self {
             metadata: TableMetadata { primary_keys: vec!["id".into()], cursor_field: None, ingestion_type },
             schema: schema(),
