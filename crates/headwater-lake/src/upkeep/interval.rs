@@ -35,9 +35,9 @@ pub(crate) fn shown(span: Duration) -> String {
     let secs = span.as_secs();
     let plural = |count: u64, unit: &str| format!("{count} {unit}{}", if count == 1 { "" } else { "s" });
     match secs {
-        _ if secs >= 86_400 && secs % 86_400 == 0 => plural(secs / 86_400, "day"),
-        _ if secs >= 3_600 && secs % 3_600 == 0 => plural(secs / 3_600, "hour"),
-        _ if secs >= 60 && secs % 60 == 0 => plural(secs / 60, "minute"),
+        _ if secs >= 86_400 && secs.is_multiple_of(86_400) => plural(secs / 86_400, "day"),
+        _ if secs >= 3_600 && secs.is_multiple_of(3_600) => plural(secs / 3_600, "hour"),
+        _ if secs >= 60 && secs.is_multiple_of(60) => plural(secs / 60, "minute"),
         _ => plural(secs, "second"),
     }
 }

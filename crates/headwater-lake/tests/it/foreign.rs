@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::canon;
 use crate::maker::{
-    Local, every_type, every_value, name, offset, same_everywhere, same_for, small, small_schema,
+    Local, every_type, every_value, name, offset, put, same_everywhere, same_for, small, small_schema,
     sound_stats, spec, write,
 };
 use crate::readers::{READERS, ask};
@@ -19,10 +19,10 @@ async fn every_type_is_read_alike_and_its_statistics_are_true() {
     let local = Local::new();
     let (table, schema) = (name("every_type"), every_type());
     let (first, second) = (every_value(1), every_value(100));
-    let _ = write(&local.lake, spec(&table, &schema, WriteMode::Append), &[first.clone()], 1).await;
+    put(&local.lake, spec(&table, &schema, WriteMode::Append), std::slice::from_ref(&first), 1).await;
     let path = local.path(&table);
     same_everywhere(&path, &schema, &canon::rows([&first]));
-    let _ = write(&local.lake, spec(&table, &schema, WriteMode::Append), &[second.clone()], 2).await;
+    put(&local.lake, spec(&table, &schema, WriteMode::Append), std::slice::from_ref(&second), 2).await;
     same_everywhere(&path, &schema, &canon::rows([&first, &second]));
     for reader in READERS {
         same_for(reader, &path, &schema, &canon::rows([&first]), Some(0));
@@ -42,8 +42,7 @@ async fn offsets_and_transactions_are_in_the_log_for_anybody_to_read() {
     let local = Local::new();
     let table = name("offsets");
     for at in 1..=3 {
-        let _ =
-            write(&local.lake, spec(&table, &small_schema(), WriteMode::Append), &[small([at])], at).await;
+        put(&local.lake, spec(&table, &small_schema(), WriteMode::Append), &[small([at])], at).await;
     }
     let state = local.lake.table(&table).await.unwrap().unwrap();
     assert_eq!(state.flows["flow"].offset, Some(offset(3)));
@@ -65,12 +64,11 @@ async fn offsets_and_transactions_are_in_the_log_for_anybody_to_read() {
 async fn a_table_without_rows_has_its_columns() {
     let local = Local::new();
     let table = name("empty");
-    let _ = write(&local.lake, spec(&table, &every_type(), WriteMode::Append), &[], 1).await;
+    put(&local.lake, spec(&table, &every_type(), WriteMode::Append), &[], 1).await;
     same_everywhere(&local.path(&table), &every_type(), &[]);
     let snapshot = name("empty_snapshot");
-    let _ =
-        write(&local.lake, spec(&snapshot, &small_schema(), WriteMode::Snapshot), &[small(0..9)], 1).await;
-    let _ = write(&local.lake, spec(&snapshot, &small_schema(), WriteMode::Snapshot), &[], 2).await;
+    put(&local.lake, spec(&snapshot, &small_schema(), WriteMode::Snapshot), &[small(0..9)], 1).await;
+    put(&local.lake, spec(&snapshot, &small_schema(), WriteMode::Snapshot), &[], 2).await;
     same_everywhere(&local.path(&snapshot), &small_schema(), &[]);
 }
 
@@ -79,8 +77,9 @@ async fn a_snapshot_replaces_what_was_there() {
     let local = Local::new();
     let table = name("snapshot");
     let rows = small(3..9);
-    let _ = write(&local.lake, spec(&table, &small_schema(), WriteMode::Snapshot), &[small(0..5)], 1).await;
-    let _ = write(&local.lake, spec(&table, &small_schema(), WriteMode::Snapshot), &[rows.clone()], 2).await;
+    put(&local.lake, spec(&table, &small_schema(), WriteMode::Snapshot), &[small(0..5)], 1).await;
+    put(&local.lake, spec(&table, &small_schema(), WriteMode::Snapshot), std::slice::from_ref(&rows), 2)
+        .await;
     same_everywhere(&local.path(&table), &small_schema(), &canon::rows([&rows]));
 }
 
@@ -116,7 +115,7 @@ async fn columns_with_awkward_names_are_mapped() {
         ],
     )
     .unwrap();
-    let _ = write(&local.lake, spec(&table, &schema, WriteMode::Append), &[rows.clone()], 1).await;
+    put(&local.lake, spec(&table, &schema, WriteMode::Append), std::slice::from_ref(&rows), 1).await;
     same_for_mapped(&local.path(&table), &schema, &canon::rows([&rows]));
 }
 
@@ -144,7 +143,7 @@ fn with_null(batch: &RecordBatch) -> Vec<Value> {
 async fn an_added_column_is_null_in_what_was_there() {
     let local = Local::new();
     let table = name("added");
-    let _ = write(&local.lake, spec(&table, &small_schema(), WriteMode::Append), &[small(0..4)], 1).await;
+    put(&local.lake, spec(&table, &small_schema(), WriteMode::Append), &[small(0..4)], 1).await;
     let outcome =
         write(&local.lake, spec(&table, &added_schema(), WriteMode::Append), &[added(4..8)], 2).await;
     let CommitOutcome::Committed { changes, .. } = outcome else { panic!("{outcome:?}") };
@@ -165,8 +164,8 @@ async fn an_added_column_may_turn_on_column_mapping() {
     let mut schema = small_schema();
     schema.fields.push(StructField::nullable("a score", DataType::Double));
     let new = RecordBatch::try_new(schema.to_arrow(), added(4..8).columns().to_vec()).unwrap();
-    let _ = write(&local.lake, spec(&table, &small_schema(), WriteMode::Append), &[small(0..4)], 1).await;
-    let _ = write(&local.lake, spec(&table, &schema, WriteMode::Append), &[new.clone()], 2).await;
+    put(&local.lake, spec(&table, &small_schema(), WriteMode::Append), &[small(0..4)], 1).await;
+    put(&local.lake, spec(&table, &schema, WriteMode::Append), std::slice::from_ref(&new), 2).await;
     let mut rows = canon::rows([&small(0..4)]);
     rows.iter_mut().for_each(|row| row["a score"] = Value::Null);
     rows.extend(canon::rows([&new]));
@@ -194,11 +193,8 @@ async fn a_column_is_widened_by_rewriting() {
     let local = Local::new();
     let table = name("widened");
     let (narrow, wide, rows) = number_rows();
-    let _ =
-        write(&local.lake, spec(&table, &number_schema(DataType::Integer), WriteMode::Append), &[narrow], 1)
-            .await;
-    let _ =
-        write(&local.lake, spec(&table, &number_schema(DataType::Long), WriteMode::Append), &[wide], 2).await;
+    put(&local.lake, spec(&table, &number_schema(DataType::Integer), WriteMode::Append), &[narrow], 1).await;
+    put(&local.lake, spec(&table, &number_schema(DataType::Long), WriteMode::Append), &[wide], 2).await;
     same_everywhere(&local.path(&table), &number_schema(DataType::Long), &rows);
 }
 
@@ -209,9 +205,9 @@ async fn a_column_is_widened_by_the_protocol() {
     let table = name("widened_in_place");
     let (narrow, wide, rows) = number_rows();
     let int = spec(&table, &number_schema(DataType::Integer), WriteMode::Append);
-    let _ = write(&local.lake, int, &[narrow], 1).await;
+    put(&local.lake, int, &[narrow], 1).await;
     let long = spec(&table, &number_schema(DataType::Long), WriteMode::Append);
-    let _ = write(&local.lake, WriterSpec { type_widening: true, ..long }, &[wide], 2).await;
+    put(&local.lake, WriterSpec { type_widening: true, ..long }, &[wide], 2).await;
     let path = local.path(&table);
     same_for("spark", &path, &number_schema(DataType::Long), &rows, None);
     for reader in ["deltalake", "polars"] {
@@ -224,10 +220,10 @@ async fn a_column_is_widened_by_the_protocol() {
 async fn a_full_refresh_may_change_every_column() {
     let local = Local::new();
     let table = name("refreshed");
-    let _ = write(&local.lake, spec(&table, &every_type(), WriteMode::Append), &[every_value(1)], 1).await;
+    put(&local.lake, spec(&table, &every_type(), WriteMode::Append), &[every_value(1)], 1).await;
     let (_, wide, _) = number_rows();
     let long = spec(&table, &number_schema(DataType::Long), WriteMode::Append);
-    let _ = write(&local.lake, WriterSpec { full_refresh: true, ..long }, &[wide.clone()], 2).await;
+    put(&local.lake, WriterSpec { full_refresh: true, ..long }, std::slice::from_ref(&wide), 2).await;
     same_everywhere(&local.path(&table), &number_schema(DataType::Long), &canon::rows([&wide]));
     for reader in READERS {
         same_for(reader, &local.path(&table), &every_type(), &canon::rows([&every_value(1)]), Some(0));
@@ -243,7 +239,7 @@ async fn a_clustered_table_says_by_what_and_is_sorted_by_it() {
         ..spec(&table, &small_schema(), WriteMode::Append)
     };
     let rows = small((0..500).map(|i| i * 7919 % 500));
-    let _ = write(&local.lake, clustered, &[rows.clone()], 1).await;
+    put(&local.lake, clustered, std::slice::from_ref(&rows), 1).await;
     let path = local.path(&table);
     same_everywhere(&path, &small_schema(), &canon::rows([&rows]));
     let detail = ask("detail", json!({"reader": "spark", "path": path})).unwrap();
@@ -290,7 +286,7 @@ async fn encodings_that_we_choose_are_read() {
         Arc::new((0..rows).map(|i| Some(format!("text {i}"))).collect::<StringArray>()),
     ];
     let batch = RecordBatch::try_new(schema.to_arrow(), columns).unwrap();
-    let _ = write(&local.lake, spec(&table, &schema, WriteMode::Append), &[batch.clone()], 1).await;
+    put(&local.lake, spec(&table, &schema, WriteMode::Append), std::slice::from_ref(&batch), 1).await;
     let path = local.path(&table);
     let encodings = ask("encodings", json!({"path": path})).unwrap();
     for column in ["id", "count", "day", "at"] {
@@ -326,7 +322,7 @@ async fn a_variant_is_read_or_refused() {
         vec![Arc::new(Int64Array::from(vec![1, 2, 3])), Arc::new(variants)],
     )
     .unwrap();
-    let _ = write(&local.lake, spec(&table, &schema, WriteMode::Append), &[rows], 1).await;
+    put(&local.lake, spec(&table, &schema, WriteMode::Append), &[rows], 1).await;
     let path = local.path(&table);
     let expect = [
         json!({"id": 1, "v": {"variant": "hi"}}),

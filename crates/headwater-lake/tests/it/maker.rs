@@ -72,6 +72,12 @@ pub(crate) async fn write(
     writer.commit(Some(&offset(at))).await.unwrap()
 }
 
+/// The same where it must have made a version.
+pub(crate) async fn put(lake: &DeltaLake, spec: WriterSpec, batches: &[RecordBatch], at: i64) {
+    let outcome = write(lake, spec, batches, at).await;
+    assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+}
+
 pub(crate) fn offset(at: i64) -> Offset {
     Offset::from(json!({"at": at, "exact": "123456789012345678901234567890"}))
 }

@@ -9,7 +9,7 @@ use headwater_lake::{CommitOutcome, DeltaLake, Lake, LakeError, LakeOptions, Wri
 use serde_json::{Value, json};
 
 use crate::canon;
-use crate::maker::{every_type, every_value, name, offset, small, small_schema, spec, write};
+use crate::maker::{every_type, every_value, name, offset, put, small, small_schema, spec, write};
 use crate::readers::{ask, environment, start};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -100,12 +100,12 @@ async fn a_table_lives_in_a_bucket() {
     assert_eq!(lake.tables().await.unwrap(), []);
     let batches: Vec<_> = (0..12).map(|i| every_value(i * 10)).collect();
     for (at, batch) in (1..).zip(&batches) {
-        let _ = write(&lake, append(), &[batch.clone()], at).await;
+        put(&lake, append(), std::slice::from_ref(batch), at).await;
     }
     same("a-life", "life", &canon::rows(&batches));
     // A new process finds everything in the bucket.
     let lake = open("a-life");
-    assert_eq!(lake.tables().await.unwrap(), [table.clone()]);
+    assert_eq!(lake.tables().await.unwrap(), std::slice::from_ref(&table));
     let state = lake.table(&table).await.unwrap().unwrap();
     assert_eq!((state.version, state.rows, &state.flows["flow"].offset), (11, Some(60), &Some(offset(12))));
     let report = lake.optimize(&table, TARGET).await.unwrap();
@@ -114,11 +114,11 @@ async fn a_table_lives_in_a_bucket() {
     assert_eq!(lake.vacuum(&table, 7 * DAY, false).await.unwrap().files, [""; 0]);
 
     let snapshot = WriterSpec { full_refresh: true, ..spec(&table, &small_schema(), WriteMode::Snapshot) };
-    let _ = write(&lake, snapshot, &[small(0..9)], 1).await;
+    put(&lake, snapshot, &[small(0..9)], 1).await;
     same("a-life", "life", &canon::rows([&small(0..9)]));
     let snapshot = || spec(&table, &small_schema(), WriteMode::Snapshot);
     assert_eq!(write(&lake, snapshot(), &[small(0..9)], 1).await, CommitOutcome::Unchanged);
-    let _ = write(&lake, snapshot(), &[small(5..7)], 2).await;
+    put(&lake, snapshot(), &[small(5..7)], 2).await;
     same("a-life", "life", &canon::rows([&small(5..7)]));
 
     // Eight days later, what was replaced goes.
@@ -146,7 +146,8 @@ async fn a_large_file_is_uploaded_in_parts() {
     let columns: Vec<arrow_array::ArrayRef> =
         vec![std::sync::Arc::new(arrow_array::Int64Array::from(ids)), std::sync::Arc::new(texts)];
     let batch = arrow_array::RecordBatch::try_new(schema.to_arrow(), columns).unwrap();
-    let outcome = write(&lake, spec(&table, &schema, WriteMode::Append), &[batch.clone()], 1).await;
+    let outcome =
+        write(&lake, spec(&table, &schema, WriteMode::Append), std::slice::from_ref(&batch), 1).await;
     let CommitOutcome::Committed { bytes, files, .. } = outcome else { panic!("{outcome:?}") };
     assert!(files == 1 && bytes > 10 * 1024 * 1024, "{files} files of {bytes} bytes");
     same("in-parts", "large", &canon::rows([&batch]));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::canon;
 use crate::maker::{
-    Local, every_type, every_value, name, offset, same_everywhere, same_for, small, small_schema,
+    Local, every_type, every_value, name, offset, put, same_everywhere, same_for, small, small_schema,
     sound_stats, spec, write,
 };
 use crate::readers::{READERS, ask, sql};
@@ -42,8 +42,8 @@ async fn small_files_become_one_and_nothing_else_changes() {
     let table = name("compacted");
     let batches: Vec<_> = (0..6).map(|i| every_value(i * 10)).collect();
     for (at, batch) in (1..).zip(&batches) {
-        let _ =
-            write(&local.lake, spec(&table, &every_type(), WriteMode::Append), &[batch.clone()], at).await;
+        put(&local.lake, spec(&table, &every_type(), WriteMode::Append), std::slice::from_ref(batch), at)
+            .await;
     }
     let before = local.lake.table(&table).await.unwrap().unwrap();
     let report = local.lake.optimize(&table, TARGET).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_table_that_is_not_there_or_empty_is_no_trouble() {
     let error = local.lake.vacuum(&name("nowhere"), 7 * DAY, false).await.unwrap_err();
     assert!(matches!(error, LakeError::NoTable { .. }), "{error:?}");
     let table = name("hollow");
-    let _ = write(&local.lake, spec(&table, &small_schema(), WriteMode::Append), &[], 1).await;
+    put(&local.lake, spec(&table, &small_schema(), WriteMode::Append), &[], 1).await;
     assert_eq!(local.lake.optimize(&table, TARGET).await.unwrap(), OptimizeReport::default());
     assert_eq!(local.lake.vacuum(&table, 7 * DAY, false).await.unwrap().files, [""; 0]);
 }
@@ -85,7 +85,7 @@ async fn a_clustered_table_stays_sorted_and_its_files_stay_apart() {
         || WriterSpec { cluster_by: vec!["id".into()], ..spec(&table, &small_schema(), WriteMode::Append) };
     // Four ranges, written out of order.
     for (at, from) in [(1, 3_000), (2, 0), (3, 2_000), (4, 1_000)] {
-        let _ = write(&local.lake, by_id(), &[small((from..from + 1_000).rev())], at).await;
+        put(&local.lake, by_id(), &[small((from..from + 1_000).rev())], at).await;
     }
     let size = local.lake.table(&table).await.unwrap().unwrap().bytes / 4;
     // Room for two files: those of neighbouring ranges go together.
@@ -110,7 +110,7 @@ async fn a_snapshot_is_still_known_after_its_files_were_merged() {
     let table = name("known");
     let many = || WriterSpec { target_file_bytes: 1, ..spec(&table, &small_schema(), WriteMode::Snapshot) };
     let rows: Vec<_> = (0..4).map(|i| small(i * 50_000..(i + 1) * 50_000)).collect();
-    let _ = write(&local.lake, many(), &rows, 1).await;
+    put(&local.lake, many(), &rows, 1).await;
     let files = local.lake.table(&table).await.unwrap().unwrap().files;
     assert!(files > 1, "the snapshot is in one file");
     let report = local.lake.optimize(&table, TARGET).await.unwrap();
@@ -177,14 +177,15 @@ async fn appends_and_compaction_go_on_at_the_same_time() {
     let local = Local::new();
     let table = name("busy");
     let append = spec(&table, &small_schema(), WriteMode::Append);
-    let _ = write(&local.lake, append.clone(), &[small([0])], 0).await;
+    put(&local.lake, append.clone(), &[small([0])], 0).await;
     let writing = {
         let (lake, append) = (local.lake.clone(), append.clone());
         async move {
             let mut writer = lake.writer(append).await.unwrap();
             for at in 1..=30 {
                 writer.write(small([at])).await.unwrap();
-                let _ = writer.commit(Some(&offset(at))).await.unwrap();
+                let outcome = writer.commit(Some(&offset(at))).await.unwrap();
+                assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
             }
         }
     };
@@ -213,8 +214,7 @@ async fn two_compactions_at_the_same_time_keep_each_row_once() {
     let local = Local::new();
     let table = name("twice");
     for at in 0..12 {
-        let _ =
-            write(&local.lake, spec(&table, &small_schema(), WriteMode::Append), &[small([at])], at).await;
+        put(&local.lake, spec(&table, &small_schema(), WriteMode::Append), &[small([at])], at).await;
     }
     let run = || {
         let (lake, table) = (local.lake.clone(), table.clone());
@@ -237,10 +237,10 @@ async fn vacuum_keeps_what_the_retention_covers() {
     let table = name("vacuumed");
     let path = local.path(&table);
     let append = || spec(&table, &small_schema(), WriteMode::Append);
-    let _ = write(&local.lake, append(), &[small(0..3)], 1).await;
-    let _ = write(&local.lake, append(), &[small(3..6)], 2).await;
+    put(&local.lake, append(), &[small(0..3)], 1).await;
+    put(&local.lake, append(), &[small(3..6)], 2).await;
     let old = data_files(&path);
-    let _ = local.lake.optimize(&table, TARGET).await.unwrap();
+    local.lake.optimize(&table, TARGET).await.unwrap();
 
     let error = local.lake.vacuum(&table, 6 * DAY, false).await.unwrap_err();
     let LakeError::RetentionTooShort { asked, least, .. } = &error else { panic!("{error:?}") };
@@ -278,7 +278,7 @@ async fn a_file_that_was_replaced_yesterday_stays_however_old_it_is() {
     let (local, clock) = clocked();
     let table = name("replaced");
     let snapshot = || spec(&table, &small_schema(), WriteMode::Snapshot);
-    let _ = write(&local.lake, snapshot(), &[small(0..3)], 1).await;
+    put(&local.lake, snapshot(), &[small(0..3)], 1).await;
     let path = local.path(&table);
     // As if the first version had been made a year before.
     for entry in
@@ -287,7 +287,7 @@ async fn a_file_that_was_replaced_yesterday_stays_however_old_it_is() {
         let file = std::fs::File::open(entry.unwrap().path()).unwrap();
         file.set_modified(std::time::SystemTime::from(SystemClock.now() - TimeDelta::days(365))).unwrap();
     }
-    let _ = write(&local.lake, snapshot(), &[small(3..6)], 2).await;
+    put(&local.lake, snapshot(), &[small(3..6)], 2).await;
     clock.advance(TimeDelta::days(1));
     assert_eq!(local.lake.vacuum(&table, 7 * DAY, false).await.unwrap().files, [""; 0]);
     // Spark refuses to go back further than the retention, whatever is there.
@@ -306,7 +306,7 @@ async fn the_log_is_cut_below_a_checkpoint_that_has_expired() {
     let path = local.path(&table);
     let append = || spec(&table, &small_schema(), WriteMode::Append);
     for at in 0..23 {
-        let _ = write(&local.lake, append(), &[small([at])], at).await;
+        put(&local.lake, append(), &[small([at])], at).await;
     }
     clock.advance(days(20));
     assert_eq!(local.lake.vacuum(&table, 7 * DAY, false).await.unwrap().log_files, 0);
@@ -324,8 +324,8 @@ async fn the_log_is_cut_below_a_checkpoint_that_has_expired() {
     // Life goes on, offsets and all.
     let state = local.lake.table(&table).await.unwrap().unwrap();
     assert_eq!(state.flows["flow"].offset, Some(offset(22)));
-    let _ = write(&local.lake, append(), &[small([23])], 23).await;
-    let _ = local.lake.optimize(&table, TARGET).await.unwrap();
+    put(&local.lake, append(), &[small([23])], 23).await;
+    local.lake.optimize(&table, TARGET).await.unwrap();
     clock.advance(days(8));
     let report = local.lake.vacuum(&table, 7 * DAY, false).await.unwrap();
     assert_eq!(report.files.len(), 24);
