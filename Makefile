@@ -1,0 +1,32 @@
+# The commands of this repository. `make demo` and `make test` are the two that matter to a newcomer.
+
+CARGO ?= cargo
+
+.PHONY: help demo test check bench setup
+
+help:
+	@echo "make demo    build headwater and run the embedded example into Delta tables"
+	@echo "make test    set up what the tests need, then run every test"
+	@echo "make check   formatting, lints, repository rules"
+	@echo "make bench   throughput against a hand-written baseline, and the decoder alone"
+
+demo:
+	$(CARGO) build --release --locked
+	"$$($(CARGO) metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/headwater" demo
+
+# Other readers of Delta (Python packages, Spark) and a real MediaWiki, in a cache folder outside the clone.
+setup:
+	testing/setup-readers.sh
+	testing/setup-mediawiki.sh
+
+test: setup
+	$(CARGO) test --workspace --locked
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) xtask tidy
+
+bench:
+	$(CARGO) run --release --locked --package headwater-bench -- w1
+	$(CARGO) bench --locked --package headwater-decode

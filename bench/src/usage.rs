@@ -1,0 +1,29 @@
+//! What this process has used so far, as the kernel counts it.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+/// CPU seconds (user and system, in steps of the kernel's clock tick) and the peak of resident memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) cpu_secs: f64,
+    pub(crate) peak_rss_bytes: u64,
+}
+
+impl Usage {
+    /// Reads `/proc/self`.
+    pub(crate) fn of_this_process() -> Result<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat").context("no /proc/self/stat: figures need Linux")?;
+        // The name of the process may hold spaces; what follows its closing bracket does not.
+        let fields: Vec<&str> = stat.rsplit_once(')').context("odd /proc/self/stat")?.1.split_whitespace().collect();
+        let ticks: u32 = fields[11].parse::<u32>()? + fields[12].parse::<u32>()?;
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kib: u64 = peak.trim().trim_end_matches(" kB").parse()?;
+        Ok(Self { cpu_secs: f64::from(ticks) / 100.0, peak_rss_bytes: kib * 1024 })
+    }
+
+    pub(crate) fn to_json(self, wall_secs: f64, rows: u64) -> Value {
+        json!({"cpu_secs": self.cpu_secs, "peak_rss_bytes": self.peak_rss_bytes, "wall_secs": wall_secs, "rows": rows})
+    }
+}
