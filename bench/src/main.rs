@@ -91,7 +91,11 @@ fn w1(sizes: &[&str]) -> Result<()> {
 fn report(by_hand: &[Value], ours: &[Value]) -> Result<()> {
     let mut out = std::io::stdout();
     writeln!(out, "{:<12} {:>10} {:>10} {:>8}", "median", "baseline", "headwater", "ratio")?;
-    let rows = [("cpu_secs", 1.0, "CPU s"), ("wall_secs", 1.0, "wall s"), ("peak_rss_bytes", 1_048_576.0, "RSS MiB")];
+    let rows = [
+        ("cpu_secs", 1.0, "CPU s"),
+        ("wall_secs", 1.0, "wall s"),
+        ("peak_rss_bytes", 1_048_576.0, "RSS MiB"),
+    ];
     for (field, unit, label) in rows {
         let (a, b) = (median(by_hand, field)? / unit, median(ours, field)? / unit);
         writeln!(out, "{label:<12} {a:>10.2} {b:>10.2} {:>8.2}", b / a)?;

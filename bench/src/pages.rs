@@ -7,8 +7,25 @@ use anyhow::{Context, Result};
 use headwater_connect::{DataType, StructField, StructType};
 
 const WORDS: &[&str] = &[
-    "lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit", "sed", "do", "eiusmod", "tempor",
-    "incididunt", "ut", "labore", "et", "dolore", "magna", "aliqua",
+    "lorem",
+    "ipsum",
+    "dolor",
+    "sit",
+    "amet",
+    "consectetur",
+    "adipiscing",
+    "elit",
+    "sed",
+    "do",
+    "eiusmod",
+    "tempor",
+    "incididunt",
+    "ut",
+    "labore",
+    "et",
+    "dolore",
+    "magna",
+    "aliqua",
 ];
 
 /// Writes `pages` files of `records` records each into `folder`, unless they are there already.
@@ -40,7 +57,8 @@ pub(crate) fn generate(folder: &Path, pages: u64, records: u64) -> Result<()> {
 
 fn write_record(text: &mut String, random: &mut fastrand::Rng, id: u64) -> Result<()> {
     let (day, second) = (1 + id / 86_400, id % 86_400);
-    let updated = format!("2026-01-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
+    let updated =
+        format!("2026-01-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
     let n = random.u128(..);
     write!(
         text,

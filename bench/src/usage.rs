@@ -13,9 +13,11 @@ pub(crate) struct Usage {
 impl Usage {
     /// Reads `/proc/self`.
     pub(crate) fn of_this_process() -> Result<Self> {
-        let stat = std::fs::read_to_string("/proc/self/stat").context("no /proc/self/stat: figures need Linux")?;
+        let stat =
+            std::fs::read_to_string("/proc/self/stat").context("no /proc/self/stat: figures need Linux")?;
         // The name of the process may hold spaces; what follows its closing bracket does not.
-        let fields: Vec<&str> = stat.rsplit_once(')').context("odd /proc/self/stat")?.1.split_whitespace().collect();
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').context("odd /proc/self/stat")?.1.split_whitespace().collect();
         let ticks: u32 = fields[11].parse::<u32>()? + fields[12].parse::<u32>()?;
         let status = std::fs::read_to_string("/proc/self/status")?;
         let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;

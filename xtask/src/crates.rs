@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("headwater-http", 2),
     ("headwater-source-example", 3),
     ("headwater-source-mediawiki", 3),
+    ("headwater-testkit", 2),
     ("headwater-engine", 4),
     ("headwater-cli", 5),
     ("headwater-bench", 6),
@@ -120,7 +121,11 @@ impl Metadata {
                 if let Some((name, owners)) = owners
                     && !owners.contains(&package.name.as_str())
                 {
-                    found.push(format!("{} depends on {name}, which belongs to {}", package.name, owners.join(", ")));
+                    found.push(format!(
+                        "{} depends on {name}, which belongs to {}",
+                        package.name,
+                        owners.join(", ")
+                    ));
                 }
             }
         }

@@ -34,9 +34,10 @@ impl Tracked {
 
     /// Paths relative to the root with one of the endings.
     pub(crate) fn with_ending<'a>(&'a self, endings: &'a [&str]) -> impl Iterator<Item = &'a Path> {
-        self.0.iter().map(PathBuf::as_path).filter(move |f| {
-            f.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.contains(&e))
-        })
+        self.0
+            .iter()
+            .map(PathBuf::as_path)
+            .filter(move |f| f.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.contains(&e)))
     }
 
     fn all(&self) -> impl Iterator<Item = &Path> {
@@ -68,9 +69,10 @@ fn check_text(file: &Path, text: &str) -> Vec<String> {
     if crate_root && !text.starts_with("//!") {
         found.push(format!("{}: open with what the crate is and must never do (`//! …`)", file.display()));
     }
-    let source = file.extension().and_then(|e| e.to_str()).is_some_and(|e| {
-        ["rs", "py", "sh", "toml", "md", "yaml", "yml", "ts", "php"].contains(&e)
-    });
+    let source = file
+        .extension()
+        .and_then(|e| e.to_str())
+        .is_some_and(|e| ["rs", "py", "sh", "toml", "md", "yaml", "yml", "ts", "php"].contains(&e));
     for (number, line) in text.lines().enumerate().filter(|_| source) {
         let place = || format!("{}:{}", file.display(), number + 1);
         if MARKS.iter().any(|mark| has_word(line, &mark.concat())) {

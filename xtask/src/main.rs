@@ -51,7 +51,11 @@ fn tidy() -> Result<bool> {
     for line in &found {
         say(&format!("{line}\n"))?;
     }
-    let summary = if found.is_empty() { "tidy: nothing to say".to_owned() } else { format!("tidy: {} found", found.len()) };
+    let summary = if found.is_empty() {
+        "tidy: nothing to say".to_owned()
+    } else {
+        format!("tidy: {} found", found.len())
+    };
     say(&format!("{summary}\n"))?;
     Ok(found.is_empty())
 }

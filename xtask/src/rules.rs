@@ -13,7 +13,8 @@ pub(crate) fn untested(root: &Path, tracked: &Tracked) -> Result<Vec<String>> {
     let contract = std::fs::read_to_string(root.join(CONTRACT)).context(CONTRACT)?;
     let mut tests = String::new();
     for file in tracked.with_ending(&["rs"]) {
-        tests.push_str(&std::fs::read_to_string(root.join(file)).with_context(|| file.display().to_string())?);
+        tests
+            .push_str(&std::fs::read_to_string(root.join(file)).with_context(|| file.display().to_string())?);
     }
     Ok(numbers(&contract)
         .into_iter()
