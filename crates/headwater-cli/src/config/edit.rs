@@ -217,8 +217,8 @@ mod tests {
 
     #[test]
     fn the_indent_of_the_file_is_kept() {
-        let after = insert("connections:\n    a:\n        connector: x\n", "b", "y", &[]).unwrap();
-        assert_eq!(after, "connections:\n    a:\n        connector: x\n    b:\n        connector: y\n");
+        let after = insert("connections:\n    a:\n        connector: x\n", "b", "other", &[]).unwrap();
+        assert_eq!(after, "connections:\n    a:\n        connector: x\n    b:\n        connector: other\n");
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Scripted {
         let read = self.reads.fetch_add(1, Ordering::SeqCst);
         let page = self.at(start)?;
         let mut records = self.records(page);
-        if self.fault == Fault::ForgetsRecords && read > 0 {
+        if self.fault == Fault::ForgetsRecords && read == 0 {
             records.pop();
         }
         let next = match self.fault {
