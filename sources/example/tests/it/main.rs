@@ -12,3 +12,4 @@ mod contract;
 mod drive;
 mod faults;
 mod parts;
+mod rules;
