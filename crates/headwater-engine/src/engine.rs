@@ -4,6 +4,7 @@ use std::sync::Arc;
 use headwater_connect::{Clock, ConnectorFactory, Options, Retry, Secret, SystemClock};
 use headwater_decode::Profile;
 use headwater_lake::Lake;
+use headwater_spec::ConnectorSpec;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -56,17 +57,26 @@ pub struct UpdateRequest {
 }
 
 impl UpdateRequest {
-    /// An ordinary update of all tables.
+    /// An ordinary update of all tables. The options that the connector's own spec marks secret are kept out of
+    /// events.
     pub fn new(
         pipeline: PipelineDefinition,
         factory: Arc<dyn ConnectorFactory>,
         connection: Options,
     ) -> Self {
+        let secrets = match ConnectorSpec::parse(factory.connector_spec(), "connector_spec.yaml") {
+            Ok(spec) => connection
+                .iter()
+                .filter(|(name, _)| spec.value.is_secret(name))
+                .map(|(_, value)| Secret::new(value))
+                .collect(),
+            Err(_) => Vec::new(),
+        };
         Self {
             pipeline,
             factory,
             connection,
-            secrets: Vec::new(),
+            secrets,
             profile: Profile::default(),
             full_refresh: FullRefresh::None,
             tables: None,

@@ -6,7 +6,7 @@ use headwater_engine::{TableConfiguration, UpdateRequest, UpdateState};
 use crate::faults::{Fault, Faults};
 use crate::model_lake::Storage;
 use crate::source::{Script, Source, Style, page};
-use crate::support::{name, request, run, run_with, stored};
+use crate::support::{name, pipeline, request, run, run_with, stored, table};
 
 fn logged(source: Source) -> UpdateRequest {
     let mut request = request(source, TableConfiguration::default());
@@ -65,9 +65,12 @@ async fn an_error_is_told_with_its_causes_and_without_secrets() {
         source: "GET /orders?token=hunter2 answered 403".into(),
     };
     let script = Script::new(IngestionType::Append, [vec![page([1]), Err(error)]]);
-    let mut request = request(script, TableConfiguration::default());
+    let connection: Options = [("token", "hunter2"), ("base_url", "orders")].into_iter().collect();
+    let objects = vec![table(TableConfiguration::default())];
+    let mut request = UpdateRequest::new(pipeline(objects), std::sync::Arc::new(script), connection);
     request.pipeline.event_log = Some(name("event_log"));
-    request.secrets = vec![Secret::new("hunter2"), Secret::new("")];
+    assert_eq!(request.secrets, [Secret::new("hunter2")], "what the connector's spec marks");
+    request.secrets.push(Secret::new(""));
     let report = run(&storage, request).await;
     assert_eq!(report.state, UpdateState::Failed);
     let log = stored(&storage, "event_log");

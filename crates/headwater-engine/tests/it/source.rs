@@ -384,7 +384,7 @@ impl ConnectorFactory for Script {
     }
 
     fn connector_spec(&self) -> &str {
-        ""
+        "connection:\n  parameters:\n    - name: token\n      type: string\n      required: true\n      secret: true\n"
     }
 
     fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
