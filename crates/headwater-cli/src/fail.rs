@@ -241,7 +241,8 @@ impl From<LakeError> for Failure {
             | LakeError::BadWarehouse { .. }
             | LakeError::NoTable { .. }
             | LakeError::NoVersion { .. }
-            | LakeError::NoColumn { .. } => Exit::Usage,
+            | LakeError::NoColumn { .. }
+            | LakeError::RetentionTooShort { .. } => Exit::Usage,
             LakeError::TaskLost { .. } => Exit::Fault,
             _ => Exit::Warehouse,
         };

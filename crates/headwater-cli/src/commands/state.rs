@@ -44,6 +44,10 @@ async fn flows(lake: &dyn Lake, pipeline: &PipelineDefinition) -> Result<Vec<Kno
         if !places.iter().any(|(catalog, schema)| *catalog == name.catalog && *schema == name.schema) {
             continue;
         }
+        // The event log keeps its own place; to move it would lose events.
+        if pipeline.event_log.as_ref() == Some(&name) {
+            continue;
+        }
         let Some(table) = lake.table(&name).await? else { continue };
         for (flow, state) in table.flows {
             if let Some(source_table) = flow.strip_prefix(&prefix) {

@@ -64,7 +64,7 @@ pub(crate) fn remove(text: &str, name: &str) -> Result<String, EditError> {
         .filter(|i| lines.get(*i).is_some_and(|l| is_content(l) && indent_of(l) == section.indent))
         .collect();
     let is_named = |i: &usize| lines.get(*i).and_then(|l| key_of(l)).is_some_and(|key| key == name);
-    let position = children.iter().position(|i| is_named(i)).ok_or(EditError::NotFound)?;
+    let position = children.iter().position(is_named).ok_or(EditError::NotFound)?;
     let start = *children.get(position).ok_or(EditError::NotFound)?;
     let limit = children.get(position + 1).copied().unwrap_or(section.end);
     // Comments after the last line of the block belong to what follows.

@@ -1,0 +1,18 @@
+//! Runs the real `headwater` binary, and looks at what it prints, how it ends and what is in the warehouse.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests, like tests, end by panicking and say what they do"
+)]
+
+mod arguments;
+mod bad_input;
+mod connections;
+mod faults;
+mod harness;
+mod kill;
+mod secrets;
+mod signals;
+mod story;
