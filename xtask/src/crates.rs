@@ -49,7 +49,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("simdutf8", &["headwater-decode"]),
     ("parquet-variant", &["headwater-decode"]),
     ("parquet-variant-json", &["headwater-decode"]),
-    ("arrow-json", &["headwater-bench"]),
+    ("arrow-json", &["headwater-bench", "headwater-cli"]),
 ];
 
 /// Our crates and what they depend on.
