@@ -4,6 +4,7 @@
 mod connection;
 mod pages;
 mod revisions;
+mod rules;
 mod snapshots;
 mod support;
 mod timelines;
