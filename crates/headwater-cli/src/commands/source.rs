@@ -1,7 +1,9 @@
 //! Commands that ask a source: `tables`, `columns`, `preview`, `connection test`.
 
 use futures::StreamExt;
-use headwater_connect::{Connector, ConnectorError, Offset, Options, Page, ReadItem, StructType};
+use headwater_connect::{
+    Connector, ConnectorError, Offset, Options, Page, ReadItem, StructType, TableMetadata,
+};
 use headwater_decode::{DecodeError, DecodeOptions, Decoder, OnBadRecord};
 use serde_json::{Map, json};
 use tokio::time::Instant;
@@ -57,16 +59,32 @@ fn table_options(source: &Source, table: &str, given: &[(String, String)]) -> Re
     Ok(options)
 }
 
+/// A table as its connector describes it, and the connector.
+struct Described {
+    options: Options,
+    connector: Box<dyn Connector>,
+    schema: StructType,
+    metadata: TableMetadata,
+}
+
+impl Described {
+    async fn of(source: &Source, table: &str, given: &[(String, String)]) -> Result<Self, Failure> {
+        let options = table_options(source, table, given)?;
+        let connector = source.connect(&options)?;
+        let schema = connector.get_table_schema(table, &options).await.map_err(unknown_table)?;
+        let metadata = connector.read_table_metadata(table, &options).await.map_err(unknown_table)?;
+        Ok(Self { options, connector, schema, metadata })
+    }
+}
+
 pub(crate) async fn columns(
     arguments: &args::Columns,
     project: &Project,
     out: &Out,
 ) -> Result<Exit, Failure> {
     let source = Source::find(project, &arguments.connection, out)?;
-    let options = table_options(&source, &arguments.table, &arguments.options)?;
-    let connector = source.connect(&options)?;
-    let schema = connector.get_table_schema(&arguments.table, &options).await.map_err(unknown_table)?;
-    let metadata = connector.read_table_metadata(&arguments.table, &options).await.map_err(unknown_table)?;
+    let Described { schema, metadata, .. } =
+        Described::of(&source, &arguments.table, &arguments.options).await?;
     if out.is_json() {
         out.json(&json!({
             "connection": arguments.connection, "table": arguments.table, "schema": schema.to_json(),
@@ -148,10 +166,8 @@ pub(crate) async fn preview(
     out: &Out,
 ) -> Result<Exit, Failure> {
     let source = Source::find(project, &arguments.connection, out)?;
-    let options = table_options(&source, &arguments.table, &arguments.options)?;
-    let connector = source.connect(&options)?;
-    let schema = connector.get_table_schema(&arguments.table, &options).await.map_err(unknown_table)?;
-    let metadata = connector.read_table_metadata(&arguments.table, &options).await.map_err(unknown_table)?;
+    let Described { options, connector, schema, metadata } =
+        Described::of(&source, &arguments.table, &arguments.options).await?;
     let mut head = Map::new();
     head.insert("connection".into(), json!(arguments.connection));
     head.insert("table".into(), json!(arguments.table));
