@@ -104,6 +104,7 @@ impl<'a> Event<'a> {
         let flow_type = match plan.mode {
             WriteMode::Append => "APPEND",
             WriteMode::Snapshot => "COMPLETE",
+            WriteMode::Cdc(_) => "CHANGE",
         };
         let details = json!({
             "input_datasets": [plan.source_table],

@@ -106,7 +106,74 @@ pub enum WriteMode {
     /// The whole content: after a commit the table equals what was written since the last one. When it does
     /// already, nothing is committed.
     Snapshot,
+    /// Changes of rows that have keys, as AUTO CDC has them: the table shows the current row of each key, or its
+    /// history.
+    Cdc(CdcSpec),
 }
+
+/// How changes are applied to a table with keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CdcSpec {
+    /// The columns that name a row: top-level columns of the spec's schema, none of them ever null.
+    pub keys: Vec<String>,
+    /// What the table shows of a key.
+    pub scd_type: ScdType,
+    /// What the rows are.
+    pub feed: Feed,
+    /// The column that orders the changes of a key, or a path `a.b` into a struct column. `None` for a
+    /// [`Feed::Snapshot`] only.
+    pub sequence_by: Option<String>,
+    /// The columns whose changes open a new record in the history. With [`ScdType::Two`] only.
+    pub track: TrackHistory,
+    /// How long a delete is remembered, to hold off changes that come late; `None` is for ever.
+    pub tombstone_retention: Option<Duration>,
+    /// Marks replaced rows in deletion vectors (`Some(true)`, and the default of a new table) or rewrites the files
+    /// that hold them (`Some(false)`). `None` leaves it to the table's property `delta.enableDeletionVectors`.
+    pub deletion_vectors: Option<bool>,
+}
+
+/// What a table shows of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScdType {
+    /// The current row.
+    One,
+    /// Every record that it had, from `__START_AT` to `__END_AT`.
+    Two,
+}
+
+/// What the rows are that a writer of changes gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    /// Rows that are new or changed.
+    Upserts,
+    /// Rows that are gone. Their keys and their sequence are read, and nothing else.
+    Deletes,
+    /// All rows there are, between two commits: the table is compared with them.
+    Snapshot {
+        /// When the snapshot was taken. With [`ScdType::Two`] it is the sequence of all its changes, moved on where
+        /// it is not later than the one before.
+        version: DateTime<Utc>,
+    },
+}
+
+/// The columns whose changes open a new record in the history of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum TrackHistory {
+    /// Every column but the keys.
+    #[default]
+    All,
+    /// These.
+    Only(Vec<String>),
+    /// Every column but the keys and these.
+    Except(Vec<String>),
+}
+
+/// The column of a history that holds where a record starts.
+pub const START_AT: &str = "__START_AT";
+/// The column of a history that holds where a record ends; null while it lasts.
+pub const END_AT: &str = "__END_AT";
+/// The column that holds the sequence of a row, in tables whose own columns do not.
+pub const SEQUENCE: &str = "__SEQUENCE";
 
 /// What a writer writes, and where.
 #[derive(Debug, Clone)]
@@ -446,6 +513,50 @@ pub enum LakeError {
         /// Why.
         reason: String,
     },
+    /// Changes cannot be applied with these keys, sequence or tracked columns.
+    #[error("changes cannot be applied to {table}: {reason}")]
+    BadCdc {
+        /// The table.
+        table: TableName,
+        /// Why.
+        reason: String,
+        /// What to change.
+        remedy: String,
+    },
+    /// How changes are applied differs from how the table was made.
+    #[error("{what} of {table} was {was} and is now {now}")]
+    Drift {
+        /// The table.
+        table: TableName,
+        /// What differs: `the key`, `the SCD type`, `the type of the sequence`, `the tracked columns`.
+        what: &'static str,
+        /// What the table was made with.
+        was: String,
+        /// What is asked for.
+        now: String,
+    },
+    /// Rows without a key or a sequence.
+    #[error("{rows} rows for {table} have no value in `{column}`, {role}")]
+    NullKey {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// What the column is to the table: `which is part of the key` or `which orders the changes`.
+        role: &'static str,
+        /// How many rows.
+        rows: u64,
+    },
+    /// A key that must be there once is there twice.
+    #[error("{holder} {table} holds the key {key} more than once")]
+    DuplicateKey {
+        /// The table.
+        table: TableName,
+        /// `the snapshot for` or nothing.
+        holder: &'static str,
+        /// The values of the key.
+        key: String,
+    },
     /// Another process moved the same flow on in the meantime.
     #[error("another process has moved flow `{flow}` of {table} to micro-batch {micro_batch}")]
     FlowMoved {
@@ -536,6 +647,18 @@ impl LakeError {
             LakeError::NoTable { .. } => "`headwater show` without a table lists those there are".into(),
             LakeError::IncompatibleColumn { table, .. } => format!(
                 "a full refresh (`--full-refresh={}`) makes the table anew with the new type; or leave the column out with `exclude_columns`",
+                table.table
+            ),
+            LakeError::BadCdc { remedy, .. } => remedy.clone(),
+            LakeError::Drift { table, .. } => format!(
+                "set it back, or make the table anew with a full refresh (`--full-refresh={}`)",
+                table.table
+            ),
+            LakeError::NullKey { .. } => {
+                "name other columns in `primary_keys` or `sequence_by`, or keep such records apart with `on_bad_record: quarantine`".into()
+            }
+            LakeError::DuplicateKey { table, .. } => format!(
+                "`primary_keys` must name a record; add the columns that tell these apart, then make the table anew (`--full-refresh={}`)",
                 table.table
             ),
             LakeError::FlowMoved { .. } => {

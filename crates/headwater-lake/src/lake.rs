@@ -21,7 +21,7 @@ use crate::table::{Core, Landed, Table};
 use crate::writer::DeltaWriter;
 use crate::{
     Lake, LakeError, OptimizeReport, ReadSpec, RowStream, SchemaChange, TableName, TableState, TableVersion,
-    TableWriter, VacuumReport, WriterSpec, protocol, read, upkeep,
+    TableWriter, VacuumReport, WriteMode, WriterSpec, protocol, read, upkeep,
 };
 
 /// A warehouse of Delta tables: a local folder, or a prefix in an object store.
@@ -112,6 +112,10 @@ impl Lake for DeltaLake {
 
     async fn writer(&self, spec: WriterSpec) -> Result<Box<dyn TableWriter>, LakeError> {
         let table = self.at(&spec.table)?;
+        if let WriteMode::Cdc(_) = spec.mode {
+            let feature = "changes of rows with keys".to_owned();
+            return Err(LakeError::Unsupported { table: spec.table, feature });
+        }
         Ok(Box::new(DeltaWriter::open(table, spec).await?))
     }
 

@@ -200,8 +200,8 @@ impl DeltaWriter {
             let same_offset = self.state.as_ref().is_some_and(|s| s.offset.as_ref() == offset)
                 || (self.state.is_none() && offset.is_none());
             let same_rows = match self.spec.mode {
-                WriteMode::Append => new.is_empty() && !repeats,
                 WriteMode::Snapshot => self.holds_already(record, &live),
+                WriteMode::Append | WriteMode::Cdc(_) => new.is_empty() && !repeats,
             };
             if same_rows && same_offset {
                 return Ok(Step::Nothing);
@@ -314,6 +314,7 @@ impl DeltaWriter {
             match self.spec.mode {
                 WriteMode::Append => "Append",
                 WriteMode::Snapshot => "Snapshot",
+                WriteMode::Cdc(_) => "Cdc",
             }
         };
         let info = CommitInfo {

@@ -217,7 +217,7 @@ impl ModelWriter {
             let table = &storage[&self.spec.table];
             let unchanged = match (&self.spec.mode, number) {
                 (_, Some(_)) => rows == 0 && !replaces_number,
-                (WriteMode::Append, None) => rows == 0 && same_offset,
+                (WriteMode::Append | WriteMode::Cdc(_), None) => rows == 0 && same_offset,
                 (WriteMode::Snapshot, None) => same_content(&table.batches, &self.staged),
             };
             if unchanged {
