@@ -21,6 +21,8 @@
 //!
 //! In the profile [`Profile::Python`] the names `NaN`, `Infinity` and `-Infinity`, which Python writes, are numbers too.
 //!
+//! Back from the columns, [`variants_to_json`] gives the JSON text of variants, for output.
+//!
 //! Start reading at `decoder.rs`, then `parser.rs` (values and objects) and `object.rs` (how layouts are learned).
 
 mod arrow_page;
@@ -37,7 +39,9 @@ mod render;
 mod text;
 mod time;
 mod variant;
+mod variant_text;
 
 pub use decoder::Decoder;
 pub use error::DecodeError;
 pub use options::{BadRecord, DecodeOptions, OnBadRecord, PageReport, Profile};
+pub use variant_text::{VariantTextError, variant_to_json, variants_to_json};
