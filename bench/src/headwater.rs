@@ -9,13 +9,11 @@ use headwater_connect::{
     Connector, ConnectorError, ConnectorFactory, IngestionType, Offset, Options, PageStream, ReadItem,
     StructType, TableMetadata,
 };
-use headwater_engine::{
-    Destination, Engine, EngineSettings, ObjectDefinition, PipelineDefinition, Silent, TableConfiguration,
-    TableDefinition, UpdateRequest,
-};
+use headwater_engine::{Engine, EngineSettings, PipelineDefinition, Silent, UpdateRequest};
 use headwater_http::HttpClient;
 use headwater_http::pages::{NextLink, by_next_link, into_pages};
 use headwater_lake::{DeltaLake, LakeOptions};
+use headwater_spec::PipelineSpec;
 
 use crate::pages;
 
@@ -33,7 +31,7 @@ pub(crate) fn run(url: &str, out: &Path) -> Result<u64> {
         let settings = EngineSettings { memory_bytes: MEMORY_BYTES, ..EngineSettings::default() };
         let engine = Engine::new(Arc::new(lake), settings);
         let connection = Options::from_iter([("base_url", url)]);
-        let request = UpdateRequest::new(pipeline(), Arc::new(Pages), connection);
+        let request = UpdateRequest::new(pipeline()?, Arc::new(Pages), connection);
         let report = engine.run(request, Arc::new(Silent)).await;
         if let Some(error) = report.flows.iter().find_map(|flow| flow.error.as_ref()) {
             bail!("the flow failed: {error:?}");
@@ -42,20 +40,16 @@ pub(crate) fn run(url: &str, out: &Path) -> Result<u64> {
     })
 }
 
-fn pipeline() -> PipelineDefinition {
-    PipelineDefinition {
+fn pipeline() -> Result<PipelineDefinition> {
+    let spec = "connection_name: pages\nobjects:\n  - table: {source_table: items}\n";
+    Ok(PipelineDefinition {
         id: "w1".into(),
         name: "w1".into(),
-        connection_name: "pages".into(),
         catalog: "main".into(),
         schema: "bench".into(),
-        objects: vec![ObjectDefinition::Table(TableDefinition {
-            source_table: "items".into(),
-            destination: Destination::default(),
-            configuration: TableConfiguration::default(),
-        })],
+        spec: Arc::new(PipelineSpec::parse(spec, "w1.yaml")?),
         event_log: None,
-    }
+    })
 }
 
 struct Pages;

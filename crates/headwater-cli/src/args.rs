@@ -441,6 +441,6 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         // The text is not repeated: it may be a secret.
-        _ => Err("expected KEY=VALUE".to_owned()),
+        _ => Err("an option is written KEY=VALUE, such as base_url=https://example.org".to_owned()),
     }
 }

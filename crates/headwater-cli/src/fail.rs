@@ -168,6 +168,12 @@ pub(crate) fn place(d: &Diagnostic) -> Value {
 
 impl From<SpecErrors> for Failure {
     fn from(errors: SpecErrors) -> Self {
+        Failure::from(&errors)
+    }
+}
+
+impl From<&SpecErrors> for Failure {
+    fn from(errors: &SpecErrors) -> Self {
         let mut failure = Failure::diagnostics(&errors.errors);
         if errors.more > 0 {
             failure.problems.push(Problem::new(format!("… and {} more", errors.more), Vec::new()));

@@ -31,7 +31,7 @@ use crate::output::Out;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(answer) => return ExitCode::from(commands::arguments_answered(&answer)),
+        Err(answer) => return ExitCode::from(commands::arguments_answered(answer)),
     };
     let out = Out::new(cli.global.json, cli.global.quiet, config::no_color());
     let exit = logging::start(&out, cli.global.verbose)

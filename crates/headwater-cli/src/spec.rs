@@ -1,13 +1,11 @@
 //! From a pipeline spec and the project to what the engine runs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use headwater_engine as engine;
-use headwater_engine::{
-    Destination, ObjectDefinition, PipelineDefinition, SchemaDefinition, TableDefinition,
-};
+use headwater_engine::PipelineDefinition;
 use headwater_lake::TableName;
-use headwater_spec::{Object, Parsed, PipelineSpec, TableConfiguration};
+use headwater_spec::{Parsed, PipelineSpec};
 
 use crate::commands::Source;
 use crate::config::{Project, name_of, shown};
@@ -19,7 +17,7 @@ pub(crate) struct Pipeline {
     /// The file.
     pub(crate) path: PathBuf,
     /// What it says.
-    pub(crate) parsed: Parsed<PipelineSpec>,
+    pub(crate) parsed: Arc<Parsed<PipelineSpec>>,
     /// The same with everything filled in.
     pub(crate) definition: PipelineDefinition,
     /// Its connection.
@@ -40,10 +38,10 @@ impl Pipeline {
         let file = shown(path).display().to_string();
         let bytes = std::fs::read(path)
             .map_err(|e| Failure::other(format!("{file} cannot be read"), &e).with_exit(Exit::Usage))?;
-        let parsed = PipelineSpec::parse_bytes(&bytes, &file)?;
+        let parsed = Arc::new(PipelineSpec::parse_bytes(&bytes, &file)?);
         let source = source(project, &parsed, out)?;
         source.check_pipeline(&parsed)?;
-        let definition = definition(project, &parsed.value, &name_of(path))?;
+        let definition = definition(project, &parsed, &name_of(path))?;
         Ok(Self { path: path.to_owned(), parsed, definition, source })
     }
 }
@@ -65,9 +63,10 @@ fn source(project: &Project, parsed: &Parsed<PipelineSpec>, out: &Out) -> Result
 
 fn definition(
     project: &Project,
-    spec: &PipelineSpec,
+    parsed: &Arc<Parsed<PipelineSpec>>,
     file_name: &str,
 ) -> Result<PipelineDefinition, Failure> {
+    let spec = &parsed.value;
     let name = spec.name_or(file_name).to_owned();
     let catalog = spec.catalog().unwrap_or_else(|| project.catalog()).to_owned();
     let schema = spec.schema().unwrap_or(&name).to_owned();
@@ -81,65 +80,12 @@ fn definition(
     .map_err(|e| {
         Failure::from(e).hint("set `schema` in the spec, or give the spec a `name` that a folder can have")
     })?;
-    let objects = spec.objects().iter().map(|object| self::object(object, spec)).collect();
     Ok(PipelineDefinition {
         id: spec.id().unwrap_or(&name).to_owned(),
-        connection_name: spec.connection_name().to_owned(),
         name,
         catalog,
         schema,
-        objects,
+        spec: parsed.clone(),
         event_log: Some(event_log),
     })
-}
-
-fn object(object: &Object, spec: &PipelineSpec) -> ObjectDefinition {
-    match object {
-        Object::Table(table) => ObjectDefinition::Table(TableDefinition {
-            source_table: table.source_table.clone(),
-            destination: Destination {
-                catalog: table.destination_catalog.clone(),
-                schema: table.destination_schema.clone(),
-                table: table.destination_table.clone(),
-            },
-            configuration: configuration(&table.configuration),
-        }),
-        Object::Schema(schema) => {
-            // A table with an object of its own is left to that object.
-            let own =
-                spec.tables().filter(|t| t.namespace == schema.namespace).map(|t| t.source_table.clone());
-            ObjectDefinition::Schema(SchemaDefinition {
-                namespace: schema.namespace.as_ref().map(|n| n.split('.').map(str::to_owned).collect()),
-                exclude: schema.exclude.iter().cloned().chain(own).collect(),
-                destination: Destination {
-                    catalog: schema.destination_catalog.clone(),
-                    schema: schema.destination_schema.clone(),
-                    table: None,
-                },
-                configuration: configuration(&schema.configuration),
-                tables: std::collections::HashMap::new(),
-            })
-        }
-    }
-}
-
-fn configuration(spec: &TableConfiguration) -> engine::TableConfiguration {
-    engine::TableConfiguration {
-        scd_type: spec.scd_type.map(|scd| match scd {
-            headwater_spec::ScdType::Type1 => engine::ScdType::Type1,
-            headwater_spec::ScdType::Type2 => engine::ScdType::Type2,
-            headwater_spec::ScdType::AppendOnly => engine::ScdType::AppendOnly,
-        }),
-        primary_keys: spec.primary_keys.clone(),
-        sequence_by: spec.sequence_by.clone(),
-        cluster_by: spec.cluster_by.clone().unwrap_or_default(),
-        include_columns: spec.include_columns.clone(),
-        exclude_columns: spec.exclude_columns.clone().unwrap_or_default(),
-        on_bad_record: match spec.on_bad_record.unwrap_or_default() {
-            headwater_spec::OnBadRecord::Fail => headwater_decode::OnBadRecord::Fail,
-            headwater_spec::OnBadRecord::Quarantine => headwater_decode::OnBadRecord::Quarantine,
-            headwater_spec::OnBadRecord::Null => headwater_decode::OnBadRecord::Null,
-        },
-        options: spec.connector_options.clone(),
-    }
 }

@@ -112,6 +112,15 @@ pub enum ConnectorError {
         #[source]
         source: Option<BoxError>,
     },
+    /// The source answered with more than is taken at once, and will do so again.
+    #[error("the source's answer has more than {limit_bytes} bytes")]
+    AnswerTooLarge {
+        /// The limit.
+        limit_bytes: usize,
+        /// What was asked.
+        #[source]
+        source: BoxError,
+    },
     /// The offset was not made by this connector, or by another version of it.
     #[error("offset {offset} cannot be read")]
     InvalidOffset {
@@ -167,6 +176,7 @@ impl ConnectorError {
             | ConnectorError::Unauthorized { .. }
             | ConnectorError::Forbidden { .. }
             | ConnectorError::Rejected { .. }
+            | ConnectorError::AnswerTooLarge { .. }
             | ConnectorError::InvalidOffset { .. } => Blame::Configuration,
             ConnectorError::RateLimited { .. }
             | ConnectorError::Unavailable { .. }
@@ -194,6 +204,9 @@ impl ConnectorError {
             }
             ConnectorError::Rejected { .. } => {
                 Some("check the connection's address and the table's options".into())
+            }
+            ConnectorError::AnswerTooLarge { .. } => {
+                Some("ask the source for less at once with the table's options, such as smaller pages".into())
             }
             ConnectorError::InvalidOffset { .. } => {
                 Some("a full refresh of the table starts it afresh".into())

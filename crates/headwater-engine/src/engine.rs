@@ -4,7 +4,6 @@ use std::sync::Arc;
 use headwater_connect::{Clock, ConnectorFactory, Options, Retry, Secret, SystemClock};
 use headwater_decode::Profile;
 use headwater_lake::Lake;
-use headwater_spec::ConnectorSpec;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::context::{FlowContext, Progress};
 use crate::events::{Event, EventLog, LogPlace};
-use crate::expand::{FlowTarget, expand};
+use crate::expand::{Expanded, FlowTarget, expand};
 use crate::flow::{Flow, connect};
 use crate::memory::{ByteBudget, FlowMemory, STEP_BYTES};
 use crate::observer::Observer;
@@ -44,7 +43,9 @@ pub struct UpdateRequest {
     pub factory: Arc<dyn ConnectorFactory>,
     /// The connection's options, secrets resolved.
     pub connection: Options,
-    /// Texts that must never stand in an event, such as the connection's secret options.
+    /// Names of the options whose values must never stand in an event, of the connection or of a table.
+    pub secret_options: Vec<String>,
+    /// Other texts that must never stand in one.
     pub secrets: Vec<Secret>,
     /// How values become text: by the language of the connector.
     pub profile: Profile,
@@ -57,31 +58,33 @@ pub struct UpdateRequest {
 }
 
 impl UpdateRequest {
-    /// An ordinary update of all tables. The options that the connector's own spec marks secret are kept out of
-    /// events.
+    /// An ordinary update of all tables.
     pub fn new(
         pipeline: PipelineDefinition,
         factory: Arc<dyn ConnectorFactory>,
         connection: Options,
     ) -> Self {
-        let secrets = match ConnectorSpec::parse(factory.connector_spec(), "connector_spec.yaml") {
-            Ok(spec) => connection
-                .iter()
-                .filter(|(name, _)| spec.value.is_secret(name))
-                .map(|(_, value)| Secret::new(value))
-                .collect(),
-            Err(_) => Vec::new(),
-        };
         Self {
             pipeline,
             factory,
             connection,
-            secrets,
+            secret_options: Vec::new(),
+            secrets: Vec::new(),
             profile: Profile::default(),
             full_refresh: FullRefresh::None,
             tables: None,
             cancel: Cancellation::new(),
         }
+    }
+
+    /// Everything that must not stand in an event.
+    fn all_secrets(&self) -> Vec<Secret> {
+        let objects = self.pipeline.spec.value.objects().iter();
+        let options = objects.map(|object| &object.configuration().connector_options);
+        let values = std::iter::once(&self.connection)
+            .chain(options)
+            .flat_map(|options| self.secret_options.iter().filter_map(|name| options.secret(name)));
+        values.chain(self.secrets.iter().cloned()).collect()
     }
 }
 
@@ -90,6 +93,8 @@ impl UpdateRequest {
 pub struct UpdatePlan {
     /// Each table, or why it could not be read, in the order of the pipeline's objects.
     pub tables: Vec<PlannedTable>,
+    /// What the user should know and no table says.
+    pub warnings: Vec<String>,
 }
 
 /// What an update would do with one table.
@@ -129,10 +134,10 @@ impl Engine {
     /// # Errors
     /// The tables cannot be told. What goes wrong with one table stands in its place of the plan.
     pub async fn plan(&self, request: &UpdateRequest) -> Result<UpdatePlan, UpdateError> {
-        let targets = tokio::select! {
+        let Expanded { targets, warnings } = tokio::select! {
             biased;
             () = request.cancel.requested() => return Err(UpdateError::Canceled),
-            targets = expand(request, self.settings.retry) => targets?,
+            expanded = expand(request, self.settings.retry) => expanded?,
         };
         let slots = Arc::new(Semaphore::new(self.settings.parallel_flows.max(1)));
         let mut tasks = JoinSet::new();
@@ -167,7 +172,7 @@ impl Engine {
             source_table: target.source_table,
             plan: plan.unwrap_or_else(|| Err(FlowError::TaskLost { source: "its task panicked".into() })),
         });
-        Ok(UpdatePlan { tables: planned.collect() })
+        Ok(UpdatePlan { tables: planned.collect(), warnings })
     }
 
     async fn plan_table(
@@ -183,7 +188,8 @@ impl Engine {
                 Ok(plan) => break plan,
                 Err(error) => {
                     failures += 1;
-                    if error.retry() == Retry::Never || failures >= self.settings.retry.attempts {
+                    let most = self.settings.retry.attempts.min(error.most_attempts());
+                    if error.retry() == Retry::Never || failures >= most {
                         return Err(error);
                     }
                     tokio::time::sleep(self.settings.retry.pause(failures, error.retry_after())).await;
@@ -226,7 +232,7 @@ impl Engine {
                     pipeline: &pipeline.name,
                     update_id: &update_id,
                 };
-                let secrets = request.secrets.clone();
+                let secrets = request.all_secrets();
                 EventLog::new(&place, self.lake.clone(), self.clock.clone(), self.settings.clone(), secrets)
             }
         };
@@ -277,10 +283,10 @@ impl Update<'_> {
         let targets = tokio::select! {
             biased;
             () = cancel.requested() => Err(UpdateError::Canceled),
-            targets = expand(self.request, self.engine.settings.retry) => targets,
+            expanded = expand(self.request, self.engine.settings.retry) => expanded,
         };
-        let targets = match targets {
-            Ok(targets) => targets,
+        let Expanded { targets, warnings } = match targets {
+            Ok(expanded) => expanded,
             Err(UpdateError::Canceled) => return self.state(report, UpdateState::Canceled, None),
             Err(error) => {
                 self.state(report, UpdateState::Failed, Some(&error));
@@ -288,6 +294,11 @@ impl Update<'_> {
                 return;
             }
         };
+        for warning in &warnings {
+            self.observer.warning(None, warning);
+            self.events.record(Event::warning(None, warning));
+        }
+        report.warnings.extend(warnings);
         self.state(report, UpdateState::Running, None);
         report.flows = self.flows(targets).await;
         let any = |status| report.flows.iter().any(|flow| flow.status == status);

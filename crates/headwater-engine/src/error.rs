@@ -3,8 +3,7 @@ use std::time::Duration;
 use headwater_connect::{BoxError, ConnectorError, IngestionType, Retry, SchemaError};
 use headwater_decode::DecodeError;
 use headwater_lake::{LakeError, TableName};
-
-use crate::ScdType;
+use headwater_spec::{ScdType, SpecErrors};
 
 /// Why an update cannot begin. Nothing has been read or written.
 #[derive(Debug, thiserror::Error)]
@@ -19,36 +18,25 @@ pub enum UpdateError {
         #[source]
         source: ConnectorError,
     },
-    /// The tables of a schema object could not be listed.
-    #[error("the tables of {object} cannot be listed")]
+    /// The source could not say which tables there are.
+    #[error("the tables of {what} cannot be listed")]
     List {
-        /// The object of the spec.
-        object: String,
+        /// The namespace or the connection.
+        what: String,
         /// Why.
         #[source]
         source: ConnectorError,
     },
-    /// A schema object names a namespace, and the connector knows none.
-    #[error("object {object} names a namespace, but connector `{connector}` has no namespaces")]
-    NoNamespaces {
-        /// The object of the spec.
-        object: String,
-        /// The connector.
-        connector: String,
+    /// The spec does not go with what the source has.
+    #[error("the spec does not go with what the source has")]
+    Spec {
+        /// What, each with its place in the spec.
+        #[source]
+        source: SpecErrors,
     },
     /// No table is left to read.
     #[error("the pipeline has no table to read")]
     NoTables,
-    /// Two objects write to one table.
-    #[error("tables `{first}` and `{second}` both go to {destination}")]
-    DuplicateDestination {
-        /// The table in the lake.
-        destination: TableName,
-        /// A table of the source.
-        first: String,
-        /// Another.
-        second: String,
-    },
     /// A destination is not a table name.
     #[error("table `{source_table}` cannot be stored under its name")]
     BadDestination {
@@ -76,13 +64,10 @@ impl UpdateError {
     pub fn hint(&self) -> Option<String> {
         match self {
             UpdateError::Connect { source, .. } | UpdateError::List { source, .. } => source.hint(),
-            UpdateError::NoNamespaces { .. } => Some("leave the namespace out to read all tables".into()),
             UpdateError::NoTables => {
                 Some("add a table to `objects`, or leave fewer tables out with `exclude`".into())
             }
-            UpdateError::DuplicateDestination { .. } => {
-                Some("give one of them another `destination_table` or `destination_schema`".into())
-            }
+            UpdateError::Spec { source } => source.errors.first().and_then(|first| first.hint.clone()),
             UpdateError::BadDestination { source, .. } => Some(format!(
                 "set `destination_table` for it: {}",
                 source.hint().unwrap_or_else(|| "a name that a folder can have".into())
@@ -94,6 +79,10 @@ impl UpdateError {
         }
     }
 }
+
+/// An answer that is no JSON may have been cut or exchanged on its way; when it comes a third time, that is what the
+/// source says.
+const GARBLED_ATTEMPTS: u32 = 3;
 
 /// Why a flow ended without having read everything. The table is as its last commit left it.
 #[derive(Debug, thiserror::Error)]
@@ -235,6 +224,16 @@ impl FlowError {
                 _ => Retry::Never,
             },
             _ => Retry::Never,
+        }
+    }
+
+    /// How many attempts in a row the failure is worth, where doing the same again may help at all.
+    pub(crate) fn most_attempts(&self) -> u32 {
+        match self {
+            FlowError::Decode { source: DecodeError::Malformed { .. }, .. } => GARBLED_ATTEMPTS,
+            FlowError::Describe { source: ConnectorError::BadResponse { .. }, .. }
+            | FlowError::Read { source: ConnectorError::BadResponse { .. }, .. } => GARBLED_ATTEMPTS,
+            _ => u32::MAX,
         }
     }
 

@@ -111,7 +111,7 @@ impl<'a> Event<'a> {
             "output_dataset": plan.destination.to_string(),
             "flow_type": flow_type,
             "ingestion_type": plan.ingestion_type,
-            "scd_type": plan.scd_type,
+            "scd_type": plan.scd_type.as_str(),
             "primary_keys": plan.primary_keys,
             "sequence_by": plan.sequence_by,
             "cluster_by": plan.cluster_by,

@@ -1,11 +1,14 @@
-//! From a pipeline's objects to the tables that an update reads.
+//! From a pipeline's objects to the tables that an update reads: asks the source for what the spec does not name, and
+//! leaves it to the spec to make tables of the answer.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use headwater_connect::{Connector, ConnectorError, Retry};
+use headwater_connect::{Connector, ConnectorError, Retry, SupportsNamespaces};
 use headwater_lake::TableName;
+use headwater_spec::{Listing, TableConfiguration, TableObject};
 
-use crate::definition::{Destination, ObjectDefinition, SchemaDefinition, TableConfiguration, flow_name};
+use crate::definition::flow_name;
 use crate::observer::FlowId;
 use crate::settings::RetryPolicy;
 use crate::{FullRefresh, UpdateError, UpdateRequest};
@@ -37,124 +40,147 @@ impl FlowTarget {
     }
 }
 
-/// Lists the tables of an update, in the order of the objects.
-pub(crate) async fn expand(
-    request: &UpdateRequest,
-    retry: RetryPolicy,
-) -> Result<Vec<FlowTarget>, UpdateError> {
-    let pipeline = &request.pipeline;
-    let mut targets = Vec::new();
-    for (index, object) in pipeline.objects.iter().enumerate() {
-        match object {
-            ObjectDefinition::Table(table) => {
-                let configuration = table.configuration.clone();
-                targets.push(target(request, &table.source_table, &table.destination, configuration)?);
-            }
-            ObjectDefinition::Schema(schema) => {
-                for table in list(request, schema, index, retry).await? {
-                    let configuration = schema.tables.get(&table).unwrap_or(&schema.configuration).clone();
-                    let destination = Destination { table: None, ..schema.destination.clone() };
-                    targets.push(target(request, &table, &destination, configuration)?);
-                }
-            }
-        }
-    }
-    check_destinations(&targets)?;
+/// The tables of an update, in the order of the objects, and what looked odd.
+#[derive(Debug)]
+pub(crate) struct Expanded {
+    pub(crate) targets: Vec<FlowTarget>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Lists the tables of an update.
+pub(crate) async fn expand(request: &UpdateRequest, retry: RetryPolicy) -> Result<Expanded, UpdateError> {
+    let listing = list(request, retry).await?;
+    let list = request.pipeline.spec.expand(&listing).map_err(|source| UpdateError::Spec { source })?;
+    let mut targets =
+        list.tables.into_iter().map(|table| target(request, table)).collect::<Result<Vec<_>, _>>()?;
     mark_full_refresh(&mut targets, &request.full_refresh)?;
     if let Some(names) = &request.tables {
         check_names(&targets, names)?;
         targets.retain(|target| names.iter().any(|name| target.is_called(name)));
     }
-    if targets.is_empty() { Err(UpdateError::NoTables) } else { Ok(targets) }
+    if targets.is_empty() {
+        return Err(UpdateError::NoTables);
+    }
+    Ok(Expanded { targets, warnings: list.warnings.iter().map(ToString::to_string).collect() })
 }
 
-fn target(
-    request: &UpdateRequest,
-    source_table: &str,
-    destination: &Destination,
-    configuration: TableConfiguration,
-) -> Result<FlowTarget, UpdateError> {
+fn target(request: &UpdateRequest, table: TableObject) -> Result<FlowTarget, UpdateError> {
     let pipeline = &request.pipeline;
     let destination = TableName::new(
-        destination.catalog.as_deref().unwrap_or(&pipeline.catalog),
-        destination.schema.as_deref().unwrap_or(&pipeline.schema),
-        destination.table.as_deref().unwrap_or(source_table),
+        table.destination_catalog.as_ref().unwrap_or(&pipeline.catalog),
+        table.destination_schema.as_ref().unwrap_or(&pipeline.schema),
+        table.destination_name(),
     )
-    .map_err(|source| UpdateError::BadDestination { source_table: source_table.to_owned(), source })?;
+    .map_err(|source| UpdateError::BadDestination { source_table: table.source_table.clone(), source })?;
     Ok(FlowTarget {
-        source_table: source_table.to_owned(),
         destination,
-        flow: flow_name(&pipeline.name, source_table),
-        configuration,
+        flow: flow_name(&pipeline.name, &table.source_table),
+        source_table: table.source_table,
+        configuration: table.configuration,
         full_refresh: false,
     })
 }
 
-async fn list(
-    request: &UpdateRequest,
-    schema: &SchemaDefinition,
-    index: usize,
-    retry: RetryPolicy,
-) -> Result<Vec<String>, UpdateError> {
-    let object = match &schema.namespace {
-        Some(namespace) => format!("`objects[{index}].schema` (namespace `{}`)", namespace.join(".")),
-        None => format!("`objects[{index}].schema`"),
+/// Asks the source for the tables and namespaces that the spec needs to know; for nothing where it names all tables.
+async fn list(request: &UpdateRequest, retry: RetryPolicy) -> Result<Listing, UpdateError> {
+    let pipeline = &request.pipeline;
+    let mut listing = Listing {
+        connector: request.factory.name().to_owned(),
+        catalog: pipeline.catalog.clone(),
+        schema: pipeline.schema.clone(),
+        ..Listing::default()
     };
-    let connector =
-        request.factory.connect(&request.connection.merged(&schema.configuration.options)).map_err(
-            |source| UpdateError::Connect { connection: request.pipeline.connection_name.clone(), source },
-        )?;
-    if schema.namespace.is_some() && connector.namespaces().is_none() {
-        let connector = request.factory.name().to_owned();
-        return Err(UpdateError::NoNamespaces { object, connector });
+    let wanted = pipeline.spec.value.namespaces_to_list();
+    if wanted.is_empty() {
+        return Ok(listing);
     }
-    let mut failures = 0;
-    let mut tables = loop {
-        match list_once(connector.as_ref(), schema.namespace.as_deref()).await {
-            Ok(tables) => break tables,
-            Err(source) => {
-                failures += 1;
-                let asked = match source.retry() {
-                    Retry::Never => return Err(UpdateError::List { object, source }),
-                    Retry::After(pause) => Some(pause),
-                    Retry::Backoff => None,
-                };
-                if failures >= retry.attempts {
-                    return Err(UpdateError::List { object, source });
-                }
-                tokio::time::sleep(retry.pause(failures, asked)).await;
+    let connector = request.factory.connect(&request.connection).map_err(|source| UpdateError::Connect {
+        connection: pipeline.connection_name().to_owned(),
+        source,
+    })?;
+    listing.namespaces = connector.namespaces().map(|_| BTreeSet::new());
+    for namespace in wanted {
+        let mut retries = Retries { policy: retry, failures: 0 };
+        loop {
+            match list_one(connector.as_ref(), namespace, &mut listing).await {
+                Ok(()) => break,
+                Err(source) => match retries.pause(&source) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => {
+                        let what = match namespace {
+                            Some(namespace) => format!("namespace `{namespace}`"),
+                            None => format!("connection `{}`", pipeline.connection_name()),
+                        };
+                        return Err(UpdateError::List { what, source });
+                    }
+                },
             }
         }
+    }
+    Ok(listing)
+}
+
+struct Retries {
+    policy: RetryPolicy,
+    failures: u32,
+}
+
+impl Retries {
+    /// How long to wait before the same is asked again; `None` to give up.
+    fn pause(&mut self, error: &ConnectorError) -> Option<Duration> {
+        self.failures += 1;
+        let asked = match error.retry() {
+            Retry::Never => return None,
+            Retry::After(pause) => Some(pause),
+            Retry::Backoff => None,
+        };
+        (self.failures < self.policy.attempts).then(|| self.policy.pause(self.failures, asked))
+    }
+}
+
+/// Lists the tables of a namespace, or of the connector. One that there is not is left out.
+async fn list_one(
+    connector: &dyn Connector,
+    namespace: Option<&str>,
+    listing: &mut Listing,
+) -> Result<(), ConnectorError> {
+    let mut tables = match (namespace, connector.namespaces()) {
+        (None, _) => connector.list_tables().await?,
+        (Some(_), None) => return Ok(()),
+        (Some(name), Some(ability)) => match find(ability, name, listing).await? {
+            Some(parts) => ability.list_tables_in_namespace(&parts).await?,
+            None => return Ok(()),
+        },
     };
-    tables.retain(|table| !schema.exclude.iter().any(|excluded| excluded.eq_ignore_ascii_case(table)));
     tables.sort();
     tables.dedup();
-    Ok(tables)
+    listing.tables.insert(namespace.map(str::to_owned), tables);
+    Ok(())
 }
 
-async fn list_once(
-    connector: &dyn Connector,
-    namespace: Option<&[String]>,
-) -> Result<Vec<String>, ConnectorError> {
-    match (namespace, connector.namespaces()) {
-        (Some(namespace), Some(namespaces)) => namespaces.list_tables_in_namespace(namespace).await,
-        _ => connector.list_tables().await,
-    }
-}
-
-fn check_destinations(targets: &[FlowTarget]) -> Result<(), UpdateError> {
-    // Folders of some file systems do not tell case apart, so two such names are one table there.
-    let mut seen: HashMap<String, &FlowTarget> = HashMap::new();
-    for target in targets {
-        if let Some(first) = seen.insert(target.destination.to_string().to_lowercase(), target) {
-            return Err(UpdateError::DuplicateDestination {
-                destination: target.destination.clone(),
-                first: first.source_table.clone(),
-                second: target.source_table.clone(),
-            });
+/// Finds the namespace whose parts, joined with dots, are `name`, and notes those met on the way.
+async fn find(
+    ability: &dyn SupportsNamespaces,
+    name: &str,
+    listing: &mut Listing,
+) -> Result<Option<Vec<String>>, ConnectorError> {
+    let mut prefixes = vec![Vec::new()];
+    while let Some(prefix) = prefixes.pop() {
+        for namespace in ability.list_namespaces(&prefix).await? {
+            let joined = namespace.join(".");
+            let is_above = name.strip_prefix(&joined).is_some_and(|rest| rest.starts_with('.'));
+            let is_it = joined == name;
+            listing.namespaces.get_or_insert_default().insert(joined);
+            if is_it {
+                return Ok(Some(namespace));
+            }
+            // A source that lists a level again below itself would be walked for ever.
+            if is_above && namespace.len() > prefix.len() {
+                prefixes.push(namespace);
+            }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 fn mark_full_refresh(targets: &mut [FlowTarget], full_refresh: &FullRefresh) -> Result<(), UpdateError> {

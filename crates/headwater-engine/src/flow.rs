@@ -34,7 +34,7 @@ pub(crate) fn connect(
     connection: &Options,
     target: &FlowTarget,
 ) -> Result<Arc<dyn Connector>, FlowError> {
-    let mut options = connection.merged(&target.configuration.options);
+    let mut options = connection.merged(&target.configuration.connector_options);
     options.set("tableName", &target.source_table);
     factory
         .connect(&options)
@@ -130,7 +130,7 @@ impl Flow {
             if error.retry() == Retry::Never {
                 return Err(error);
             }
-            if failures >= policy.attempts {
+            if failures >= policy.attempts.min(error.most_attempts()) {
                 return Err(match failures {
                     1 => error,
                     attempts => FlowError::RetriesExhausted { attempts, source: Box::new(error) },

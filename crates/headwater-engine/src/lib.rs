@@ -29,14 +29,12 @@ mod settings;
 mod writing;
 
 pub use cancel::Cancellation;
-pub use definition::{
-    Destination, ObjectDefinition, PipelineDefinition, ScdType, SchemaDefinition, TableConfiguration,
-    TableDefinition, flow_name,
-};
+pub use definition::{PipelineDefinition, flow_name};
 pub use engine::{Engine, FullRefresh, PlannedTable, UpdatePlan, UpdateRequest};
 pub use error::{FlowError, UpdateError};
 pub use events::EVENT_LOG_TABLE;
 pub use headwater_decode::{OnBadRecord, Profile};
+pub use headwater_spec::{ScdType, TableConfiguration};
 pub use observer::{FlowId, Observer, Silent};
 pub use plan::{Reading, TablePlan};
 pub use report::{FlowMetrics, FlowReport, FlowStatus, UpdateReport, UpdateState};

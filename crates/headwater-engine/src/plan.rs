@@ -4,11 +4,12 @@
 use headwater_connect::{Connector, IngestionType, Options, StructType, TableMetadata};
 use headwater_decode::OnBadRecord;
 use headwater_lake::{FlowState, SchemaChange, TableName, WriteMode, WriterSpec};
+use headwater_spec::{ScdType, TableConfiguration};
 
+use crate::FlowError;
 use crate::error::did_you_mean;
 use crate::expand::FlowTarget;
 use crate::settings::EngineSettings;
-use crate::{FlowError, ScdType, TableConfiguration};
 
 /// How a table's records are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -90,16 +91,22 @@ pub(crate) async fn describe(target: &FlowTarget, connector: &dyn Connector) -> 
     let table = &target.source_table;
     let configuration = &target.configuration;
     let failed = |what| move |source| FlowError::Describe { table: table.clone(), what, source };
-    let schema = connector.get_table_schema(table, &configuration.options).await.map_err(failed("schema"))?;
+    let schema = connector
+        .get_table_schema(table, &configuration.connector_options)
+        .await
+        .map_err(failed("schema"))?;
     schema.check().map_err(|source| FlowError::Schema { table: table.clone(), source })?;
-    let metadata =
-        connector.read_table_metadata(table, &configuration.options).await.map_err(failed("metadata"))?;
+    let metadata = connector
+        .read_table_metadata(table, &configuration.connector_options)
+        .await
+        .map_err(failed("metadata"))?;
 
     let mut settled = Settled { table, configuration, schema, warnings: Vec::new() };
     let (scd_type, mode) = settled.write_mode(metadata.ingestion_type)?;
     let primary_keys = settled.primary_keys(&metadata)?;
     let sequence_by = settled.sequence_by(&metadata)?;
-    let cluster_by = settled.columns("cluster_by", &configuration.cluster_by)?;
+    let cluster_by =
+        settled.columns("cluster_by", configuration.cluster_by.as_deref().unwrap_or_default())?;
     let kept = [
         ("primary_keys", primary_keys.as_slice()),
         ("sequence_by", sequence_by.as_slice()),
@@ -118,9 +125,9 @@ pub(crate) async fn describe(target: &FlowTarget, connector: &dyn Connector) -> 
         mode,
         reading: reading(connector, table, metadata.ingestion_type),
         cluster_by,
-        on_bad_record: configuration.on_bad_record,
+        on_bad_record: on_bad_record(configuration),
         full_refresh: target.full_refresh,
-        options: configuration.options.clone(),
+        options: configuration.connector_options.clone(),
         changes: Vec::new(),
         state: None,
         warnings: settled.warnings,
@@ -134,6 +141,14 @@ fn reading(connector: &dyn Connector, table: &str, ingestion_type: IngestionType
     } else {
         let parts = connector.partitions().is_some_and(|batch| batch.is_partitioned(table));
         if parts { Reading::SnapshotParts } else { Reading::Snapshot }
+    }
+}
+
+fn on_bad_record(configuration: &TableConfiguration) -> OnBadRecord {
+    match configuration.on_bad_record.unwrap_or_default() {
+        headwater_spec::OnBadRecord::Fail => OnBadRecord::Fail,
+        headwater_spec::OnBadRecord::Quarantine => OnBadRecord::Quarantine,
+        headwater_spec::OnBadRecord::Null => OnBadRecord::Null,
     }
 }
 
@@ -194,10 +209,6 @@ impl Settled<'_> {
                 let hint = did_you_mean(name, fields);
                 return Err(self.wrong(setting, format!("names `{name}`, which is not a column"), hint));
             };
-            if found.contains(&column) {
-                let hint = "name each column once".to_owned();
-                return Err(self.wrong(setting, format!("names `{column}` twice"), hint));
-            }
             found.push(column);
         }
         Ok(found)
@@ -205,11 +216,6 @@ impl Settled<'_> {
 
     fn primary_keys(&mut self, metadata: &TableMetadata) -> Result<Vec<String>, FlowError> {
         match &self.configuration.primary_keys {
-            Some(keys) if keys.is_empty() => Err(self.wrong(
-                "primary_keys",
-                "is empty".into(),
-                "name the columns that together tell records apart, or leave the setting out".into(),
-            )),
             Some(keys) => self.columns("primary_keys", keys),
             None => Ok(self.named_by_connector("primary keys", &metadata.primary_keys)),
         }
@@ -242,13 +248,10 @@ impl Settled<'_> {
     fn selected_columns(&self, kept: [(&'static str, &[String]); 3]) -> Result<StructType, FlowError> {
         let included = match &self.configuration.include_columns {
             None => None,
-            Some(names) if names.is_empty() => {
-                let hint = "name at least one column, or leave the setting out".to_owned();
-                return Err(self.wrong("include_columns", "is empty".into(), hint));
-            }
             Some(names) => Some(self.columns("include_columns", names)?),
         };
-        let excluded = self.columns("exclude_columns", &self.configuration.exclude_columns)?;
+        let excluded = self.configuration.exclude_columns.as_deref().unwrap_or_default();
+        let excluded = self.columns("exclude_columns", excluded)?;
         let stays = |name: &String| {
             included.as_ref().is_none_or(|included| included.contains(name)) && !excluded.contains(name)
         };

@@ -15,6 +15,7 @@ use crate::redact::Redactor;
 use crate::request::Request;
 use crate::retry::RetryPolicy;
 use crate::stats::RequestStats;
+use crate::transport::transport;
 
 /// The program and its version; a source's operator can tell who asks.
 const USER_AGENT: &str = concat!("Headwater/", env!("CARGO_PKG_VERSION"));
@@ -303,17 +304,8 @@ impl HttpClientBuilder {
         let user_agent = HeaderValue::try_from(&self.user_agent)
             .map_err(|_| ConnectorError::invalid_option("user_agent", "cannot be sent in a header"))?;
 
-        let mut http = reqwest::Client::builder()
-            // Redirects are followed in this crate, which knows what is secret and whose it is.
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .tcp_nodelay(true);
-        if let Some(connect) = self.timeouts.connect {
-            http = http.connect_timeout(connect);
-        }
-        let http = http.build().map_err(|error| ConnectorError::Unavailable { source: Box::new(error) })?;
         let inner = Inner {
-            http,
+            http: transport(self.timeouts.connect)?,
             base,
             credentials: auth.map(|auth| auth.prepare()).transpose()?,
             headers,

@@ -143,7 +143,9 @@ impl Failure {
             HttpError::TimedOut { after, .. } => {
                 ConnectorError::Timeout { after: *after, source: Box::new(error) }
             }
-            HttpError::TooLarge { .. } => ConnectorError::bad_response(error.to_string()),
+            HttpError::TooLarge { limit_bytes, .. } => {
+                ConnectorError::AnswerTooLarge { limit_bytes: *limit_bytes, source: Box::new(error) }
+            }
             HttpError::Redirect { .. } => ConnectorError::Rejected { source: Box::new(error) },
         }
     }

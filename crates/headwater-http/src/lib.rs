@@ -33,6 +33,7 @@ mod response;
 mod retry;
 mod send;
 mod stats;
+mod transport;
 
 pub use auth::Auth;
 pub use budget::{RateBudget, RateLimit};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::cron;
 use crate::diagnostic::{Complaints, Problem, Source};
 use crate::fields::{Field, Need, ObjectKind, Rest, Rule, Shape, TextRule};
-use crate::names::{either, nearest_above};
+use crate::names::{either, nearest, nearest_above};
 use crate::node::{Key, MAX_TEXT_BYTES, Node, Place, Scalar, ScalarKind, Value, shown};
 use crate::{json, yaml};
 
@@ -709,9 +709,12 @@ pub(crate) fn bad_text(rule: TextRule, text: &str) -> Option<(String, &'static s
             (reason, "Quartz form: seconds minutes hours day-of-month month day-of-week [year], such as `0 30 6 * * ?`")
         }),
         TextRule::TimeZone => {
-            let part = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b));
-            let good = text.split('/').all(part) && text.starts_with(|c: char| c.is_ascii_alphabetic());
-            (!good).then(|| ("is not the name of a time zone".into(), "such as `UTC` or `Europe/Paris`"))
+            if text.parse::<chrono_tz::Tz>().is_ok() {
+                return None;
+            }
+            let near = nearest(text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
+            let near = near.map(|zone| format!("; did you mean `{zone}`?")).unwrap_or_default();
+            Some((format!("is not the name of a time zone{near}"), "such as `UTC` or `Europe/Paris`"))
         }
     }
 }

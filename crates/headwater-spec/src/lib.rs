@@ -49,7 +49,7 @@ pub use pipeline::{
     EventLogSpec, Object, OnBadRecord, PeriodUnit, PipelineSpec, ScdType, Schedule, SchemaObject,
     TableConfiguration, TableObject, Trigger,
 };
-pub use pipeline_tables::TableList;
+pub use pipeline_tables::{Listing, TableList};
 pub use project::{ConnectionSpec, ProjectSpec};
 pub use reference::{connector_reference, pipeline_reference};
 pub use schema::{connector_schema, pipeline_schema};

@@ -208,7 +208,7 @@ impl PeriodUnit {
 /// What starts an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trigger {
-    /// A cron expression in Quartz form, which was checked, and a time zone's name, which was not looked up.
+    /// A cron expression in Quartz form, and the name of a time zone of the IANA database.
     Cron {
         /// The expression as written.
         expression: String,

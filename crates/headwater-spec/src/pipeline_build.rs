@@ -173,7 +173,7 @@ fn schedule(trigger: &Checked) -> Option<Schedule> {
 
 /// Finds tables of the lake that two things would write. Names in the lake differ by more than case.
 fn destinations(spec: &PipelineSpec, complaints: &mut Complaints) {
-    let mut taken = Destinations::new(spec);
+    let mut taken = Destinations::new(spec, None);
     for table in spec.tables() {
         let field = if table.destination_table.is_some() { "destination_table" } else { "source_table" };
         for clash in taken.add(table) {
@@ -206,10 +206,11 @@ impl Clash {
 }
 
 impl Destinations {
-    pub(crate) fn new(spec: &PipelineSpec) -> Self {
+    /// `defaults` are catalog and schema where the spec gives none, once they are known.
+    pub(crate) fn new(spec: &PipelineSpec, defaults: Option<(&str, &str)>) -> Self {
         let mut this = Destinations {
-            catalog: spec.catalog.clone(),
-            schema: spec.schema.clone(),
+            catalog: spec.catalog.clone().or(defaults.map(|(catalog, _)| catalog.to_owned())),
+            schema: spec.schema.clone().or(defaults.map(|(_, schema)| schema.to_owned())),
             names: HashMap::new(),
         };
         let log = spec.event_log.clone().unwrap_or_default();

@@ -249,7 +249,8 @@ fn text(rule: TextRule) -> Value {
             json!({ "type": "string", "pattern": r"^\s*\S+(\s+\S+){5,6}\s*$", "maxLength": 1024 })
         }
         TextRule::TimeZone => {
-            json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$", "maxLength": 1024 })
+            let zones: Vec<&str> = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).collect();
+            json!({ "type": "string", "enum": zones })
         }
     }
 }

@@ -96,6 +96,13 @@ impl Source {
         }
     }
 
+    /// The names of the connection's options, and of those that a table may set, whose values are secret.
+    pub(crate) fn secret_options(&self) -> Vec<String> {
+        let of_connection = self.entry.options.iter().map(|(name, _)| name);
+        let names = of_connection.chain(self.spec.table_options()).filter(|name| self.spec.is_secret(name));
+        names.cloned().collect()
+    }
+
     /// An instance of the connector, with a table's options over those of the connection.
     pub(crate) fn connect(&self, table: &Options) -> Result<Box<dyn Connector>, Failure> {
         self.factory

@@ -55,8 +55,9 @@ pub(crate) async fn demo(arguments: &args::Demo, out: &Out) -> Result<Exit, Fail
         let mut connection = pipeline.source.options()?;
         // Something happens in the shop with each request, so that the second run finds something new.
         connection.set("steps_per_request", "5");
-        let request =
+        let mut request =
             UpdateRequest::new(pipeline.definition.clone(), pipeline.source.factory.clone(), connection);
+        request.secret_options = pipeline.source.secret_options();
         let report = pipeline::run_update(&engine, request, out).await?;
         let exit = pipeline::finish(&report, out)?;
         if exit != Exit::Ok {

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::path::Path;
 
 use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 pub(crate) use connection::Source;
 
@@ -85,7 +86,19 @@ fn find_pipeline(global: &Global, spec: &str, out: &Out) -> Result<(Project, Pip
 }
 
 /// Prints what clap has to say (help, the version, wrong arguments) and gives the exit code.
-pub(crate) fn arguments_answered(answer: &clap::Error) -> u8 {
+pub(crate) fn arguments_answered(mut answer: clap::Error) -> u8 {
+    // An option of a connection may be a secret, so what was written is not shown.
+    let is_option = |argument: &ContextValue| matches!(argument, ContextValue::String(name) if name.starts_with("--option"));
+    let hidden = || ContextValue::String("…".to_owned());
+    if answer.get(ContextKind::InvalidArg).is_some_and(is_option) {
+        answer.insert(ContextKind::InvalidValue, hidden());
+    }
+    let has_options =
+        std::env::args().any(|argument| argument.starts_with("-o") || argument.starts_with("--option"));
+    if answer.kind() == ErrorKind::UnknownArgument && has_options {
+        answer.insert(ContextKind::InvalidArg, hidden());
+        answer.remove(ContextKind::Suggested);
+    }
     // A closed stdout (`--help | head`) is no failure.
     drop(answer.print());
     u8::try_from(answer.exit_code()).unwrap_or(Exit::Usage.code())

@@ -69,6 +69,7 @@ fn request(pipeline: &Pipeline, selection: &args::Selection, out: &Out) -> Resul
     let connection = pipeline.source.options()?;
     let mut request =
         UpdateRequest::new(pipeline.definition.clone(), pipeline.source.factory.clone(), connection);
+    request.secret_options = pipeline.source.secret_options();
     request.secrets = out.redactor().secrets();
     request.tables = (!selection.tables.is_empty()).then(|| selection.tables.clone());
     request.full_refresh = if selection.full_refresh.is_empty() {
@@ -82,6 +83,9 @@ fn request(pipeline: &Pipeline, selection: &args::Selection, out: &Out) -> Resul
 }
 
 fn update_failure(error: &UpdateError) -> Failure {
+    if let UpdateError::Spec { source } = error {
+        return Failure::from(source);
+    }
     let exit = match error {
         UpdateError::Connect { source, .. } | UpdateError::List { source, .. } => exit_of(source),
         UpdateError::Canceled => Exit::Interrupted,
@@ -99,6 +103,7 @@ pub(crate) async fn plan(
     let engine = Engine::new(warehouse::open(project, out)?, EngineSettings::default());
     let request = request(pipeline, &arguments.selection, out)?;
     let plan = engine.plan(&request).await.map_err(|e| update_failure(&e))?;
+    plan.warnings.iter().for_each(|warning| out.warn(warning));
     let mut exit = Exit::Ok;
     let mut table = Table::new([
         ("table", Align::Left),
@@ -130,7 +135,7 @@ pub(crate) async fn plan(
     }
     if out.is_json() {
         let tables: Vec<Value> = plan.tables.iter().map(planned_json).collect();
-        out.json(&json!({"pipeline": request.pipeline.name, "connection": request.pipeline.connection_name, "tables": tables}))?;
+        out.json(&json!({"pipeline": request.pipeline.name, "connection": request.pipeline.connection_name(), "tables": tables, "warnings": plan.warnings}))?;
         return Ok(exit);
     }
     out.table(&table)?;
@@ -192,7 +197,7 @@ fn planned_json(planned: &PlannedTable) -> Value {
             "table": planned.source_table,
             "destination": plan.destination.to_string(),
             "ingestion_type": plan.ingestion_type,
-            "scd_type": plan.scd_type,
+            "scd_type": plan.scd_type.as_str(),
             "reading": plan.reading,
             "primary_keys": plan.primary_keys,
             "sequence_by": plan.sequence_by,

@@ -1,8 +1,9 @@
 //! `state`: where the tables of a pipeline stand, and how to move them.
 
 use headwater_connect::Offset;
-use headwater_engine::{ObjectDefinition, PipelineDefinition, flow_name};
+use headwater_engine::{PipelineDefinition, flow_name};
 use headwater_lake::{FlowState, Lake, TableName};
+use headwater_spec::Object;
 use serde_json::{Value, json};
 
 use crate::args;
@@ -25,16 +26,16 @@ struct Known {
 async fn flows(lake: &dyn Lake, pipeline: &PipelineDefinition) -> Result<Vec<Known>, Failure> {
     let mut places = vec![(pipeline.catalog.clone(), pipeline.schema.clone())];
     let mut expected = Vec::new();
-    for object in &pipeline.objects {
-        let destination = match object {
-            ObjectDefinition::Table(table) => &table.destination,
-            ObjectDefinition::Schema(schema) => &schema.destination,
+    for object in pipeline.spec.value.objects() {
+        let (catalog, schema) = match object {
+            Object::Table(table) => (&table.destination_catalog, &table.destination_schema),
+            Object::Schema(schema) => (&schema.destination_catalog, &schema.destination_schema),
         };
-        let catalog = destination.catalog.clone().unwrap_or_else(|| pipeline.catalog.clone());
-        let schema = destination.schema.clone().unwrap_or_else(|| pipeline.schema.clone());
-        if let ObjectDefinition::Table(table) = object {
-            let name = destination.table.clone().unwrap_or_else(|| table.source_table.clone());
-            expected.push((table.source_table.clone(), TableName::new(&catalog, &schema, name)?));
+        let catalog = catalog.clone().unwrap_or_else(|| pipeline.catalog.clone());
+        let schema = schema.clone().unwrap_or_else(|| pipeline.schema.clone());
+        if let Object::Table(table) = object {
+            let name = TableName::new(&catalog, &schema, table.destination_name())?;
+            expected.push((table.source_table.clone(), name));
         }
         places.push((catalog, schema));
     }

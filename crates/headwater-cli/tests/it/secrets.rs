@@ -92,3 +92,27 @@ fn a_literal_secret_of_the_storage_is_refused() {
     assert!(!ran.stderr.contains(SECRET), "{ran}");
     snapshot!("literal_in_storage", ran);
 }
+
+#[test]
+fn an_option_that_is_not_written_as_one_is_not_repeated() {
+    let sandbox = Sandbox::project();
+    let add = ["connection", "add", "w", "--connector", "mediawiki"];
+    for option in [
+        &["--option", "hunter2"][..],
+        &["--option=hunter2"],
+        &["-o", "hunter2"],
+        &["-ohunter2"],
+        &["-o", "=hunter2"],
+        &["-o", "bot_password", "hunter2"],
+        &["-o", "bot_password=x", "y", "hunter2"],
+    ] {
+        for command in [&add[..], &["columns", "shop", "events"], &["preview", "shop", "events"]] {
+            let ran = sandbox.run(&[command, option].concat()).code(2);
+            let about_values = ran.stderr.contains("written KEY=VALUE");
+            assert_eq!(about_values, option.len() < 3, "{ran}");
+            assert!(about_values || ran.stderr.contains("unexpected argument '…' found"), "{ran}");
+            assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("hunter2"), "{ran}");
+        }
+    }
+    snapshot!("option_without_value", sandbox.run(&[&add[..], &["--option", "hunter2"]].concat()).stderr);
+}

@@ -10,7 +10,9 @@ use headwater_connect::{
     Connector, ConnectorError, ConnectorFactory, IngestionType, Offset, Options, PageStream, StructType,
     TableMetadata,
 };
-use headwater_engine::{FlowStatus, FullRefresh, TableConfiguration, UpdateState};
+use headwater_engine::{FlowStatus, FullRefresh, UpdateState};
+
+use serde_json::json;
 
 use crate::model_lake::Storage;
 use crate::source::{end, page, schema};
@@ -78,7 +80,7 @@ async fn stopped(
     full_refresh: FullRefresh,
 ) -> (Storage, headwater_engine::UpdateReport, Duration) {
     let storage = Storage::default();
-    let mut request = request(source, TableConfiguration::default());
+    let mut request = request(source, json!({}));
     request.full_refresh = full_refresh;
     let cancel = request.cancel.clone();
     let ask = async {
@@ -140,7 +142,7 @@ async fn what_must_be_whole_is_left_out_when_stopped() {
 async fn a_slow_source_does_not_hold_back_what_is_there() {
     let source = Endless::new(Duration::from_secs(5), IngestionType::Append);
     let storage = Storage::default();
-    let request = request(source, TableConfiguration::default());
+    let request = request(source, json!({}));
     let cancel = request.cancel.clone();
     let watch = async {
         tokio::time::sleep(Duration::from_secs(70)).await;

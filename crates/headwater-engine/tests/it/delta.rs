@@ -10,14 +10,16 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use headwater_connect::{IngestionType, Offset};
 use headwater_engine::{
-    CommitPolicy, Engine, EngineSettings, FullRefresh, OnBadRecord, RetryPolicy, Silent, TableConfiguration,
-    UpdateReport, UpdateRequest, UpdateState,
+    CommitPolicy, Engine, EngineSettings, FullRefresh, RetryPolicy, Silent, UpdateReport, UpdateRequest,
+    UpdateState,
 };
 use headwater_lake::{
     CommitOutcome, DeltaLake, FlowState, Lake, LakeError, LakeOptions, OptimizeReport, ReadSpec, RowStream,
     SchemaChange, Staged, TableName, TableState, TableVersion, TableWriter, VacuumReport, WriterSpec,
 };
 use tempfile::TempDir;
+
+use serde_json::json;
 
 use crate::faults::{Fault, Faults, lake_error};
 use crate::source::{Source, Style};
@@ -211,8 +213,7 @@ async fn real_tables_lose_and_double_nothing_either() {
                 let folder = TempDir::new().unwrap();
                 let source = Source::new(ingestion_type, style, 13);
                 let make = |faults| {
-                    let mut request =
-                        request(Source { faults, ..source.clone() }, TableConfiguration::default());
+                    let mut request = request(Source { faults, ..source.clone() }, json!({}));
                     request.full_refresh = full_refresh.clone();
                     request
                 };
@@ -240,8 +241,7 @@ async fn bad_records_stand_in_a_real_quarantine_once() {
         for step in 0.. {
             let folder = TempDir::new().unwrap();
             let make = |faults| {
-                let configuration =
-                    TableConfiguration { on_bad_record: OnBadRecord::Quarantine, ..Default::default() };
+                let configuration = json!({"on_bad_record": "quarantine"});
                 let mut source = Source::new(IngestionType::Append, Style::Plain, 13);
                 source.bad_every = Some(4);
                 request(Source { faults, ..source }, configuration)
@@ -264,7 +264,7 @@ async fn the_event_log_is_a_table_that_can_be_read() {
     let folder = TempDir::new().unwrap();
     for expect in [11, 22] {
         let source = Source::new(IngestionType::Snapshot, Style::Plain, 13 + expect);
-        let mut request = request(source, TableConfiguration::default());
+        let mut request = request(source, json!({}));
         request.pipeline.event_log = Some(name("event_log"));
         let report = run(&folder, &Faults::none(), request).await.unwrap();
         assert_eq!(report.state, UpdateState::Completed, "{}", error_text(&report));
@@ -281,8 +281,7 @@ async fn the_event_log_is_a_table_that_can_be_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_updates_of_one_table_at_once_double_nothing() {
     let folder = TempDir::new().unwrap();
-    let make =
-        || request(Source::new(IngestionType::Append, Style::Plain, 40), TableConfiguration::default());
+    let make = || request(Source::new(IngestionType::Append, Style::Plain, 40), json!({}));
     let none = Faults::none();
     let (one, two) = tokio::join!(run(&folder, &none, make()), run(&folder, &none, make()));
     for report in [one.unwrap(), two.unwrap()] {

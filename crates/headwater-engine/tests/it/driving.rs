@@ -1,7 +1,9 @@
 //! The rules by which a connector is driven, one by one.
 
-use headwater_connect::{IngestionType, Options, ReadItem};
-use headwater_engine::{FlowStatus, TableConfiguration, UpdateState};
+use headwater_connect::{ConnectorError, IngestionType, Options, Page, ReadItem};
+use headwater_engine::{FlowStatus, UpdateState};
+
+use serde_json::json;
 
 use crate::model_lake::Storage;
 use crate::source::{Script, end, page};
@@ -22,7 +24,7 @@ async fn a_stream_starts_at_the_empty_offset_and_ends_at_an_equal_one() {
         ],
     );
     let storage = Storage::default();
-    let report = run(&storage, request(script.clone(), TableConfiguration::default())).await;
+    let report = run(&storage, request(script.clone(), json!({}))).await;
     assert_eq!(report.state, UpdateState::Completed, "{}", error_text(&report));
     let starts: Vec<_> = script.starts().into_iter().flatten().collect();
     assert_eq!(starts, ["{}", r#"{"t": 1.0, "n": null}"#, r#"{"n":null,"t":9007199254740993}"#]);
@@ -38,9 +40,9 @@ async fn a_stream_goes_on_where_its_table_stands() {
         IngestionType::Append,
         [vec![page([1]), end(r#"{"a":0.1000000000000000055}"#)], vec![end(r#"{"a":0.1000000000000000055}"#)]],
     );
-    run(&storage, request(first, TableConfiguration::default())).await;
+    run(&storage, request(first, json!({}))).await;
     let second = Script::new(IngestionType::Append, [vec![end(r#"{"a":0.1000000000000000055}"#)]]);
-    let report = run(&storage, request(second.clone(), TableConfiguration::default())).await;
+    let report = run(&storage, request(second.clone(), json!({}))).await;
     assert_eq!(second.starts(), [Some(r#"{"a":0.1000000000000000055}"#.to_owned())], "to the last bit");
     assert_eq!(report.flows[0].metrics.commits, 0, "nothing new, nothing committed");
     assert_eq!(stored(&storage, "orders").version, 1);
@@ -58,7 +60,7 @@ async fn a_snapshot_starts_at_none_and_goes_on_while_offsets_are_new() {
             ],
         );
         let storage = Storage::default();
-        let report = run(&storage, request(script.clone(), TableConfiguration::default())).await;
+        let report = run(&storage, request(script.clone(), json!({}))).await;
         assert_eq!(report.state, UpdateState::Completed, "{}", error_text(&report));
         let starts = [None, Some(r#"{"p":1}"#.to_owned()), Some(r#"{"p":2}"#.to_owned())];
         assert_eq!(script.starts(), starts);
@@ -67,7 +69,7 @@ async fn a_snapshot_starts_at_none_and_goes_on_while_offsets_are_new() {
     }
     let script = Script::new(IngestionType::Snapshot, [vec![page([1]), Ok(ReadItem::End(None))]]);
     let storage = Storage::default();
-    run(&storage, request(script.clone(), TableConfiguration::default())).await;
+    run(&storage, request(script.clone(), json!({}))).await;
     assert_eq!(script.starts(), [None]);
     assert_eq!(stored(&storage, "orders").longs("id"), [1]);
 }
@@ -76,7 +78,7 @@ async fn a_snapshot_starts_at_none_and_goes_on_while_offsets_are_new() {
 async fn a_table_that_has_no_records_yet_is_made_all_the_same() {
     let script = Script::new(IngestionType::Append, [vec![end("{}")]]);
     let storage = Storage::default();
-    let report = run(&storage, request(script, TableConfiguration::default())).await;
+    let report = run(&storage, request(script, json!({}))).await;
     assert_eq!(report.state, UpdateState::Completed);
     assert_eq!(stored(&storage, "orders").version, 1);
 }
@@ -93,7 +95,7 @@ async fn offsets_that_come_back_end_the_flow() {
             ],
         );
         let storage = Storage::default();
-        let report = run(&storage, request(script, TableConfiguration::default())).await;
+        let report = run(&storage, request(script, json!({}))).await;
         assert_eq!(report.flows[0].status, FlowStatus::Failed);
         let text = error_text(&report);
         assert!(text.contains(r#"came back to offset {"at": "a"} of table `orders`"#), "{text}");
@@ -107,7 +109,7 @@ async fn breaches_of_the_contract_name_their_rule() {
     let check = async |ingestion_type, items: Vec<_>, expect: &str| {
         let storage = Storage::default();
         let script = Script::new(ingestion_type, [items]);
-        let report = run(&storage, request(script, TableConfiguration::default())).await;
+        let report = run(&storage, request(script, json!({}))).await;
         let text = error_text(&report);
         assert!(text.contains(expect), "{text}");
         assert!(text.contains("table `orders`"), "{text}");
@@ -127,8 +129,7 @@ async fn breaches_of_the_contract_name_their_rule() {
 #[tokio::test(start_paused = true)]
 async fn the_constructor_gets_all_options_and_a_call_those_of_the_table() {
     let script = Script::new(IngestionType::Append, [vec![end("{}")]]);
-    let configuration =
-        TableConfiguration { options: options(&[("Owner", "me"), ("token", "t2")]), ..Default::default() };
+    let configuration = json!({"Owner": "me", "token": "t2"});
     let mut request = request(script.clone(), configuration);
     request.connection = options(&[("token", "t1"), ("base_url", "u")]);
     run(&Storage::default(), request).await;
@@ -149,14 +150,10 @@ async fn the_constructor_gets_all_options_and_a_call_those_of_the_table() {
 async fn one_flow_that_fails_does_not_stop_the_others() {
     use crate::source::{Source, Style};
     use crate::support::{pipeline, table};
-    use headwater_engine::{Destination, ObjectDefinition, TableDefinition, UpdateRequest};
+    use headwater_engine::UpdateRequest;
     let source = Source::new(IngestionType::Append, Style::Plain, 13);
-    let missing = ObjectDefinition::Table(TableDefinition {
-        source_table: "ordres".into(),
-        destination: Destination::default(),
-        configuration: TableConfiguration::default(),
-    });
-    let objects = vec![missing, table(TableConfiguration::default())];
+    let missing = json!({"table": {"source_table": "ordres"}});
+    let objects = vec![missing, table(json!({}))];
     let storage = Storage::default();
     let request = UpdateRequest::new(pipeline(objects), std::sync::Arc::new(source), Options::new());
     let report = run(&storage, request).await;
@@ -169,4 +166,22 @@ async fn one_flow_that_fails_does_not_stop_the_others() {
     assert_eq!(stored(&storage, "orders").longs("id").len(), 13);
     assert_eq!(report.totals().records_read, 13);
     assert_eq!(report.flows[1].metrics.requests, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_asked_for_again_as_often_as_that_may_help() {
+    let check = async |make: &dyn Fn() -> Result<ReadItem, ConnectorError>, expect: usize| {
+        let script = Script::new(IngestionType::Append, (0..9).map(|_| vec![make()]));
+        let report = run(&Storage::default(), request(script.clone(), json!({}))).await;
+        assert_eq!(report.state, UpdateState::Failed);
+        assert_eq!(script.starts().len(), expect, "{}", error_text(&report));
+        assert_eq!(report.flows[0].metrics.retries, expect as u64 - 1);
+    };
+    let malformed = || Ok(ReadItem::Page(Page::json_array("<html>Please sign in</html>")));
+    check(&malformed, 3).await;
+    check(&|| Err(ConnectorError::bad_response("GET /x did not answer with JSON")), 3).await;
+    check(&|| Err(ConnectorError::Unavailable { source: "injected".into() }), 5).await;
+    check(&|| Err(ConnectorError::AnswerTooLarge { limit_bytes: 9, source: "injected".into() }), 1).await;
+    // What does not fit a column fits no better the next time.
+    check(&|| Ok(ReadItem::Page(Page::json_array(r#"[{"id":"x"}]"#))), 1).await;
 }

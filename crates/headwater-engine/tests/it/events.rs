@@ -1,7 +1,9 @@
 //! The event log tells what happened, and never gets in the way.
 
 use headwater_connect::{IngestionType, Options, Secret};
-use headwater_engine::{TableConfiguration, UpdateRequest, UpdateState};
+use headwater_engine::{UpdateRequest, UpdateState};
+
+use serde_json::json;
 
 use crate::faults::{Fault, Faults};
 use crate::model_lake::Storage;
@@ -9,7 +11,7 @@ use crate::source::{Script, Source, Style, page};
 use crate::support::{name, pipeline, request, run, run_with, stored, table};
 
 fn logged(source: Source) -> UpdateRequest {
-    let mut request = request(source, TableConfiguration::default());
+    let mut request = request(source, json!({}));
     request.pipeline.event_log = Some(name("event_log"));
     request
 }
@@ -62,22 +64,22 @@ async fn an_update_is_told_from_its_creation_to_its_end() {
 async fn an_error_is_told_with_its_causes_and_without_secrets() {
     let storage = Storage::default();
     let error = headwater_connect::ConnectorError::Forbidden {
-        source: "GET /orders?token=hunter2 answered 403".into(),
+        source: "GET /orders?token=hunter2&key=swordfish answered 403 to opensesame".into(),
     };
     let script = Script::new(IngestionType::Append, [vec![page([1]), Err(error)]]);
     let connection: Options = [("token", "hunter2"), ("base_url", "orders")].into_iter().collect();
-    let objects = vec![table(TableConfiguration::default())];
+    let objects = vec![table(json!({"api_key": "swordfish"}))];
     let mut request = UpdateRequest::new(pipeline(objects), std::sync::Arc::new(script), connection);
     request.pipeline.event_log = Some(name("event_log"));
-    assert_eq!(request.secrets, [Secret::new("hunter2")], "what the connector's spec marks");
-    request.secrets.push(Secret::new(""));
+    request.secret_options = vec!["Token".into(), "api_key".into(), "password".into()];
+    request.secrets = vec![Secret::new(""), Secret::new("opensesame")];
     let report = run(&storage, request).await;
     assert_eq!(report.state, UpdateState::Failed);
     let log = stored(&storage, "event_log");
     let text = format!("{:?}", log.batches);
-    assert!(text.contains("GET /orders?token=<secret> answered 403"), "{text}");
+    assert!(text.contains("GET /orders?token=<secret>&key=<secret> answered 403 to <secret>"), "{text}");
     assert!(text.contains("Forbidden") && text.contains("table `orders` cannot be read"), "{text}");
-    assert!(!text.contains("hunter2"), "{text}");
+    assert!(["hunter2", "swordfish", "opensesame"].iter().all(|secret| !text.contains(secret)), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,9 @@ use headwater_connect::{
     Connector, ConnectorError, ConnectorFactory, IngestionType, Offset, Options, Page, PageStream, ReadItem,
     StructType, TableMetadata,
 };
-use headwater_engine::{EngineSettings, Silent, TableConfiguration, UpdateState};
+use headwater_engine::{EngineSettings, Silent, UpdateState};
+
+use serde_json::json;
 
 use crate::faults::Faults;
 use crate::model_lake::{ModelLake, Storage};
@@ -107,7 +109,7 @@ async fn pressed(memory_bytes: usize, pages: i64, page_bytes: usize) -> (usize, 
     let seen = lake.seen.clone();
     let settings = EngineSettings { memory_bytes, ..EngineSettings::default() };
     let engine = headwater_engine::Engine::new(Arc::new(lake), settings);
-    let report = engine.run(request(source, TableConfiguration::default()), Arc::new(Silent)).await;
+    let report = engine.run(request(source, json!({})), Arc::new(Silent)).await;
     assert_eq!(report.state, UpdateState::Completed, "{}", error_text(&report));
     assert_eq!(stored(&storage, "orders").longs("id").len(), usize::try_from(pages).unwrap());
     assert_eq!(gauge.alive.load(Ordering::SeqCst), 0);

@@ -1,14 +1,14 @@
 //! What a table is and how it will be handled, before anything is read.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use headwater_connect::{DataType, IngestionType, Options, StructField};
 use headwater_engine::{
-    Destination, Engine, EngineSettings, FullRefresh, ObjectDefinition, Reading, ScdType, SchemaDefinition,
-    TableConfiguration, TablePlan, UpdateError, UpdateRequest,
+    Engine, EngineSettings, FullRefresh, Reading, ScdType, TablePlan, UpdateError, UpdateRequest,
 };
 use headwater_lake::{SchemaChange, WriteMode};
+
+use serde_json::{Value, json};
 
 use crate::faults::Faults;
 use crate::model_lake::{ModelLake, Storage};
@@ -27,7 +27,7 @@ fn script(ingestion_type: IngestionType) -> Script {
 }
 
 /// Plans one table: the plan, or the error and its hint.
-async fn planned(script: Script, configuration: TableConfiguration) -> Result<TablePlan, String> {
+async fn planned(script: Script, configuration: Value) -> Result<TablePlan, String> {
     let plan = engine(&Storage::default()).plan(&request(script, configuration)).await.unwrap();
     let one = plan.tables.into_iter().next().unwrap();
     one.plan.map_err(|error| format!("{error} | {}", error.hint().unwrap_or_default()))
@@ -40,8 +40,8 @@ fn names(names: &[&str]) -> Vec<String> {
 #[tokio::test]
 async fn the_ingestion_type_and_the_scd_type_decide_how_rows_are_written() {
     use IngestionType::{Append, Cdc, CdcWithDeletes, Snapshot};
-    let check = async |ingestion_type, scd_type, expect: Result<WriteMode, &str>| {
-        let configuration = TableConfiguration { scd_type, ..Default::default() };
+    let check = async |ingestion_type, scd_type: Option<ScdType>, expect: Result<WriteMode, &str>| {
+        let configuration = scd_type.map_or(json!({}), |scd_type| json!({"scd_type": scd_type.as_str()}));
         match (planned(script(ingestion_type), configuration).await, expect) {
             (Ok(plan), Ok(mode)) => assert_eq!(plan.mode, mode, "{ingestion_type} {scd_type:?}"),
             (Err(error), Err(expect)) => assert!(error.contains(expect), "{error}"),
@@ -68,7 +68,7 @@ async fn the_ingestion_type_and_the_scd_type_decide_how_rows_are_written() {
 async fn a_table_that_needs_auto_cdc_fails_before_it_is_read() {
     let script = script(IngestionType::Cdc);
     let storage = Storage::default();
-    let report = run(&storage, request(script.clone(), TableConfiguration::default())).await;
+    let report = run(&storage, request(script.clone(), json!({}))).await;
     assert!(crate::support::error_text(&report).contains("AUTO CDC"));
     assert!(script.starts().is_empty(), "nothing is read");
     assert!(storage.lock().unwrap().is_empty(), "nothing is written");
@@ -76,45 +76,39 @@ async fn a_table_that_needs_auto_cdc_fails_before_it_is_read() {
 
 #[tokio::test]
 async fn deletions_that_are_not_read_are_warned_of() {
-    let configuration = TableConfiguration { scd_type: Some(ScdType::AppendOnly), ..Default::default() };
+    let configuration = json!({"scd_type": "APPEND_ONLY"});
     let plan = planned(script(IngestionType::CdcWithDeletes), configuration).await.unwrap();
     assert!(plan.warnings[0].contains("deletions of `orders` are not read"), "{:?}", plan.warnings);
 }
 
 #[tokio::test]
 async fn settings_that_name_columns_are_checked_against_the_schema() {
-    let check = async |configuration: TableConfiguration, expect: &str| {
+    let check = async |configuration: Value, expect: &str| {
         let error = planned(script(IngestionType::Append), configuration).await.unwrap_err();
         assert_eq!(error, expect);
     };
-    let base = TableConfiguration::default;
     check(
-        TableConfiguration { primary_keys: Some(names(&["idd"])), ..base() },
+        json!({"primary_keys": ["idd"]}),
         "`primary_keys` of table `orders` names `idd`, which is not a column | did you mean `id`?",
     )
     .await;
     check(
-        TableConfiguration { sequence_by: Some("updated_at".into()), ..base() },
+        json!({"sequence_by": "updated_at"}),
         "`sequence_by` of table `orders` names `updated_at`, which is not a column | did you mean `updatedAt`?",
     )
     .await;
     check(
-        TableConfiguration { cluster_by: names(&["id", "ID"]), ..base() },
-        "`cluster_by` of table `orders` names `id` twice | name each column once",
-    )
-    .await;
-    check(
-        TableConfiguration { include_columns: Some(names(&["price"])), ..base() },
+        json!({"include_columns": "price"}),
         "`include_columns` of table `orders` names `price`, which is not a column | there are: id, name, updatedAt",
     )
     .await;
     check(
-        TableConfiguration { exclude_columns: names(&["id"]), ..base() },
+        json!({"exclude_columns": "id"}),
         "`exclude_columns` of table `orders` leaves out `id`, which `primary_keys` needs | keep `id`, or name other columns in `primary_keys`",
     )
     .await;
     check(
-        TableConfiguration { include_columns: Some(names(&["id", "name"])), ..base() },
+        json!({"include_columns": "id,name"}),
         "`include_columns` of table `orders` leaves out `updatedAt`, which `sequence_by` needs | keep `updatedAt`, or name other columns in `sequence_by`",
     )
     .await;
@@ -122,13 +116,9 @@ async fn settings_that_name_columns_are_checked_against_the_schema() {
 
 #[tokio::test]
 async fn names_are_found_in_any_case_and_take_the_schemas_spelling() {
-    let configuration = TableConfiguration {
-        primary_keys: Some(names(&["ID"])),
-        sequence_by: Some("UPDATEDAT".into()),
-        cluster_by: names(&["Id"]),
-        exclude_columns: names(&["NAME"]),
-        ..Default::default()
-    };
+    let configuration = json!({
+        "primary_keys": "ID", "sequence_by": "UPDATEDAT", "cluster_by": "Id", "exclude_columns": "NAME",
+    });
     let plan = planned(script(IngestionType::Append), configuration).await.unwrap();
     assert_eq!(plan.primary_keys, ["id"]);
     assert_eq!(plan.sequence_by.as_deref(), Some("updatedAt"));
@@ -141,7 +131,7 @@ async fn names_are_found_in_any_case_and_take_the_schemas_spelling() {
 async fn a_connector_that_names_columns_it_does_not_have_is_warned_of() {
     let mut script = script(IngestionType::Append);
     script.metadata.primary_keys = names(&["id", "missing"]);
-    let plan = planned(script, TableConfiguration::default()).await.unwrap();
+    let plan = planned(script, json!({})).await.unwrap();
     assert_eq!(plan.primary_keys, ["id"]);
     assert!(plan.warnings[0].contains("`missing`"), "{:?}", plan.warnings);
 }
@@ -150,7 +140,7 @@ async fn a_connector_that_names_columns_it_does_not_have_is_warned_of() {
 async fn a_schema_that_breaks_its_rules_is_an_error() {
     let mut script = script(IngestionType::Append);
     script.schema.fields.push(StructField::nullable("ID", DataType::String));
-    let error = planned(script, TableConfiguration::default()).await.unwrap_err();
+    let error = planned(script, json!({})).await.unwrap_err();
     assert!(error.contains("gives a schema for table `orders` that cannot be used"), "{error}");
 }
 
@@ -158,7 +148,7 @@ async fn a_schema_that_breaks_its_rules_is_an_error() {
 async fn a_plan_tells_changes_and_where_the_offset_stands_and_changes_nothing() {
     let storage = Storage::default();
     let source = Source::new(IngestionType::Append, Style::Parts, 5);
-    let request = request(source, TableConfiguration::default());
+    let request = request(source, json!({}));
     let plan = engine(&storage).plan(&request).await.unwrap();
     let one = plan.tables[0].plan.as_ref().unwrap();
     assert_eq!(
@@ -174,17 +164,11 @@ async fn a_plan_tells_changes_and_where_the_offset_stands_and_changes_nothing() 
     assert_eq!(one.state.as_ref().unwrap().offset.as_ref().unwrap().as_json(), r#"{"at":5}"#);
 }
 
-fn schema_object(namespace: Option<&[&str]>, exclude: &[&str]) -> ObjectDefinition {
-    ObjectDefinition::Schema(SchemaDefinition {
-        namespace: namespace.map(names),
-        exclude: names(exclude),
-        destination: Destination { schema: Some("raw".into()), ..Default::default() },
-        configuration: TableConfiguration::default(),
-        tables: HashMap::new(),
-    })
+fn schema_object(namespace: Option<&str>, exclude: &[&str]) -> Value {
+    json!({"schema": {"source_schema": namespace, "exclude": exclude, "destination_schema": "raw"}})
 }
 
-fn many(objects: Vec<ObjectDefinition>) -> UpdateRequest {
+fn many(objects: Vec<Value>) -> UpdateRequest {
     let mut source = Source::new(IngestionType::Append, Style::Plain, 1);
     source.tables = names(&["orders", "customers", "events"]);
     UpdateRequest::new(pipeline(objects), Arc::new(source), Options::new())
@@ -199,17 +183,57 @@ async fn destinations(request: UpdateRequest) -> Result<Vec<String>, UpdateError
 async fn schema_objects_stand_for_their_tables() {
     let all = destinations(many(vec![schema_object(None, &["Events"])])).await.unwrap();
     assert_eq!(all, ["main.raw.customers", "main.raw.orders"]);
-    let all = destinations(many(vec![schema_object(Some(&["shop"]), &[])])).await.unwrap();
+    let all = destinations(many(vec![schema_object(Some("shop"), &[])])).await.unwrap();
     assert_eq!(all, ["main.raw.customers", "main.raw.events", "main.raw.orders"]);
-    let none = destinations(many(vec![schema_object(Some(&["other"]), &[])])).await;
-    assert!(matches!(none, Err(UpdateError::NoTables)));
+    let all = vec![schema_object(None, &["events", "orders", "customers"])];
+    assert!(matches!(destinations(many(all)).await, Err(UpdateError::NoTables)));
+}
+
+/// What is wrong, with its place in the spec, and what may stand there.
+async fn complaint(request: UpdateRequest) -> String {
+    let Err(UpdateError::Spec { source }) = destinations(request).await else { panic!("the spec is fine") };
+    let [error] = source.errors.as_slice() else { panic!("{source:?}") };
+    format!("{error} | {}", error.allowed.join(", "))
 }
 
 #[tokio::test]
 async fn two_tables_never_share_a_destination() {
-    let objects = vec![table(TableConfiguration::default()), table(TableConfiguration::default())];
-    let error = destinations(many(objects)).await.unwrap_err();
-    assert!(matches!(error, UpdateError::DuplicateDestination { .. }), "{error}");
+    let other = json!({"table": {"source_table": "events", "destination_catalog": "Main", "destination_table": "orders"}});
+    let complaint = complaint(many(vec![table(json!({})), other])).await;
+    let expect = "objects[1].table.destination_table: `Main.shop.orders` is already the destination of `objects[0].table` (line 1)";
+    assert!(complaint.contains(expect), "{complaint}");
+}
+
+#[tokio::test]
+async fn a_namespace_must_be_one_of_the_source_for_a_single_table_too() {
+    let of = |namespace: &str, table: &str| {
+        many(vec![json!({"table": {"source_schema": namespace, "source_table": table}})])
+    };
+    for namespace in ["shop", "shop.eu"] {
+        assert_eq!(destinations(of(namespace, "orders")).await.unwrap(), ["main.shop.orders"]);
+    }
+    let check = async |namespace: &str, table: &str, expect: &str| {
+        let complaint = complaint(of(namespace, table)).await;
+        assert!(complaint.ends_with(expect), "{complaint}");
+    };
+    check("shpo", "orders", "objects[0].table.source_schema: the source has no namespace `shpo` | shop")
+        .await;
+    check(
+        "shop.us",
+        "orders",
+        "objects[0].table.source_schema: the source has no namespace `shop.us` | shop, shop.eu",
+    )
+    .await;
+    check(
+        "shop",
+        "ordres",
+        "objects[0].table.source_table: namespace `shop` has no table `ordres` | customers, events, orders",
+    )
+    .await;
+    let mut request = of("shop", "orders");
+    request.factory = Arc::new(script(IngestionType::Append));
+    let complaint = complaint(request).await;
+    assert!(complaint.contains("source_schema: connector `script` has no namespaces"), "{complaint}");
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Records that do not fit: named, set aside once, or nulled; never dropped silently.
 
 use headwater_connect::{ConnectorError, IngestionType, Page, ReadItem};
-use headwater_engine::{FlowStatus, OnBadRecord, TableConfiguration, UpdateState};
+use headwater_engine::{FlowStatus, UpdateState};
+
+use serde_json::json;
 
 use crate::faults::{Fault, Faults};
 use crate::model_lake::Storage;
@@ -13,10 +15,6 @@ fn body(text: &'static str) -> Result<ReadItem, ConnectorError> {
 }
 
 const BAD: &str = r#"[{"id":1,"name":"a"},{"id":"x","name":"b"},{"id":3,"name":"c"},{"id":[4],"name":"d"}]"#;
-
-fn on_bad_record(on_bad_record: OnBadRecord) -> TableConfiguration {
-    TableConfiguration { on_bad_record, ..TableConfiguration::default() }
-}
 
 fn script(ingestion_type: IngestionType) -> Script {
     let last = match ingestion_type {
@@ -30,7 +28,7 @@ fn script(ingestion_type: IngestionType) -> Script {
 async fn a_bad_record_fails_the_flow_and_says_which_it_was() {
     let storage = Storage::default();
     let report =
-        run(&storage, request(script(IngestionType::Append), on_bad_record(OnBadRecord::Fail))).await;
+        run(&storage, request(script(IngestionType::Append), json!({"on_bad_record": "fail"}))).await;
     assert_eq!(report.flows[0].status, FlowStatus::Failed);
     let text = error_text(&report);
     for part in ["page 2 of table `orders`", "record 1", "column `id`", "x"] {
@@ -44,7 +42,7 @@ async fn bad_records_are_set_aside_with_their_place_and_reason() {
     for ingestion_type in [IngestionType::Append, IngestionType::Snapshot] {
         let storage = Storage::default();
         let report =
-            run(&storage, request(script(ingestion_type), on_bad_record(OnBadRecord::Quarantine))).await;
+            run(&storage, request(script(ingestion_type), json!({"on_bad_record": "quarantine"}))).await;
         assert_eq!(report.state, UpdateState::Completed, "{}", error_text(&report));
         let metrics = report.flows[0].metrics;
         assert_eq!((metrics.records_read, metrics.rows_written, metrics.bad_records), (5, 3, 2));
@@ -65,7 +63,7 @@ async fn whatever_fails_bad_records_are_set_aside_once() {
             let mut faults = Faults::at([(step, fault)]);
             let mut lives = 0;
             let reached = loop {
-                let request = request(script(IngestionType::Append), on_bad_record(OnBadRecord::Quarantine));
+                let request = request(script(IngestionType::Append), json!({"on_bad_record": "quarantine"}));
                 // Each life has a script of its own; a retry within one needs the reads again.
                 let request =
                     headwater_engine::UpdateRequest { factory: std::sync::Arc::new(Repeating), ..request };
@@ -152,7 +150,7 @@ async fn values_that_do_not_fit_become_null_and_are_counted() {
     let text = r#"[{"id":1,"name":"a"},{"id":2,"name":{"first":"b"}}]"#;
     let mut script = Script::new(IngestionType::Append, [vec![body(text), end("{}")]]);
     script.schema.fields[1].data_type = headwater_connect::DataType::Long;
-    let report = run(&storage, request(script, on_bad_record(OnBadRecord::Null))).await;
+    let report = run(&storage, request(script, json!({"on_bad_record": "null"}))).await;
     assert_eq!(report.state, UpdateState::Completed, "{}", error_text(&report));
     assert_eq!(stored(&storage, "orders").longs("id"), [1, 2]);
     assert_eq!(report.flows[0].metrics.nulled_values, 2);

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use headwater_connect::IngestionType;
 use headwater_engine::{
-    CommitPolicy, EngineSettings, FlowStatus, FullRefresh, RetryPolicy, ScdType, TableConfiguration,
-    UpdateReport, UpdateRequest, UpdateState,
+    CommitPolicy, EngineSettings, FlowStatus, FullRefresh, RetryPolicy, UpdateReport, UpdateRequest,
+    UpdateState,
 };
 use proptest::prelude::*;
+
+use serde_json::json;
 
 use crate::faults::{Fault, Faults};
 use crate::model_lake::Storage;
@@ -85,7 +87,7 @@ async fn every_fault_at_every_step(
 }
 
 fn plain(source: Source) -> UpdateRequest {
-    request(source, TableConfiguration::default())
+    request(source, json!({}))
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,9 +134,7 @@ async fn rows_that_come_with_the_last_call_are_kept_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_that_is_appended_lands_once_for_each_update() {
-    let append = |source: Source| {
-        request(source, TableConfiguration { scd_type: Some(ScdType::AppendOnly), ..Default::default() })
-    };
+    let append = |source: Source| request(source, json!({"scd_type": "APPEND_ONLY"}));
     for fault in
         [Fault::Again, Fault::LandedInDoubt, Fault::NotLandedInDoubt, Fault::CrashBefore, Fault::Fatal]
     {

@@ -279,8 +279,12 @@ impl SupportsPartitionedStream for Instance {
 
 #[async_trait]
 impl SupportsNamespaces for Instance {
-    async fn list_namespaces(&self, _: &[String]) -> Result<Vec<Vec<String>>, ConnectorError> {
-        Ok(vec![vec!["shop".into()]])
+    async fn list_namespaces(&self, prefix: &[String]) -> Result<Vec<Vec<String>>, ConnectorError> {
+        Ok(match prefix {
+            [] => vec![vec!["shop".into()]],
+            [shop] if shop == "shop" => vec![vec!["shop".into(), "eu".into()]],
+            _ => Vec::new(),
+        })
     }
 
     async fn list_tables_in_namespace(&self, namespace: &[String]) -> Result<Vec<String>, ConnectorError> {
@@ -288,7 +292,7 @@ impl SupportsNamespaces for Instance {
             .source
             .tables
             .iter()
-            .filter(|table| namespace == ["shop"] || table.is_empty())
+            .filter(|table| namespace.first().is_some_and(|first| first == "shop") || table.is_empty())
             .cloned()
             .collect())
     }
@@ -384,7 +388,7 @@ impl ConnectorFactory for Script {
     }
 
     fn connector_spec(&self) -> &str {
-        "connection:\n  parameters:\n    - name: token\n      type: string\n      required: true\n      secret: true\n"
+        ""
     }
 
     fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {

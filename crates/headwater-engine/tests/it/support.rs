@@ -1,39 +1,32 @@
 use std::sync::Arc;
 
 use headwater_connect::{ConnectorFactory, Options};
-use headwater_engine::{
-    Destination, Engine, EngineSettings, ObjectDefinition, PipelineDefinition, Silent, TableConfiguration,
-    TableDefinition, UpdateReport, UpdateRequest,
-};
+use headwater_engine::{Engine, EngineSettings, PipelineDefinition, Silent, UpdateReport, UpdateRequest};
 use headwater_lake::TableName;
+use headwater_spec::PipelineSpec;
+use serde_json::{Value, json};
 
 use crate::faults::Faults;
 use crate::model_lake::{ModelLake, ModelTable, Storage};
 
-pub(crate) fn table(configuration: TableConfiguration) -> ObjectDefinition {
-    ObjectDefinition::Table(TableDefinition {
-        source_table: "orders".into(),
-        destination: Destination::default(),
-        configuration,
-    })
+/// The object of a spec for table `orders`.
+pub(crate) fn table(configuration: Value) -> Value {
+    json!({"table": {"source_table": "orders", "table_configuration": configuration}})
 }
 
-pub(crate) fn pipeline(objects: Vec<ObjectDefinition>) -> PipelineDefinition {
+pub(crate) fn pipeline(objects: Vec<Value>) -> PipelineDefinition {
+    let text = json!({"connection_name": "c", "objects": objects}).to_string();
     PipelineDefinition {
         id: "shop".into(),
         name: "shop".into(),
-        connection_name: "c".into(),
         catalog: "main".into(),
         schema: "shop".into(),
-        objects,
+        spec: Arc::new(PipelineSpec::parse(&text, "spec.json").unwrap()),
         event_log: None,
     }
 }
 
-pub(crate) fn request(
-    factory: impl ConnectorFactory + 'static,
-    configuration: TableConfiguration,
-) -> UpdateRequest {
+pub(crate) fn request(factory: impl ConnectorFactory + 'static, configuration: Value) -> UpdateRequest {
     UpdateRequest::new(pipeline(vec![table(configuration)]), Arc::new(factory), Options::new())
 }
 

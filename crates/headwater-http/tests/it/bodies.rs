@@ -4,7 +4,7 @@ use std::time::Duration;
 use axum::body::Body;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use headwater_connect::ConnectorError;
+use headwater_connect::{Blame, ConnectorError, Retry};
 use headwater_http::{HttpError, Timeouts};
 
 use crate::server::{answer, answer_with, chain, quick, send, serve, serve_raw};
@@ -26,8 +26,10 @@ async fn a_body_that_is_too_large_is_refused_and_not_asked_for_again() {
         .await;
         let client = server.builder().max_body_bytes(250_000).build().unwrap();
         let error = client.get("x").send().await.unwrap_err();
-        assert!(matches!(error, ConnectorError::BadResponse { .. }), "{error:?}");
-        assert!(error.to_string().contains("more than 250000 bytes"), "{error}");
+        assert!(matches!(error, ConnectorError::AnswerTooLarge { .. }), "{error:?}");
+        assert_eq!((error.retry(), error.blame()), (Retry::Never, Blame::Configuration));
+        assert_eq!(error.to_string(), "the source's answer has more than 250000 bytes");
+        assert!(HttpError::of(&error).unwrap().to_string().contains("/x answered with more"), "{error:?}");
         assert_eq!(server.count(), 1);
         let fits = client.get("x").max_body_bytes(300_000).send().await.unwrap();
         assert_eq!(fits.body.len(), 300_000);

@@ -328,6 +328,12 @@ fn values_outside_their_set() {
             "5:87 trigger.cron.pause_status: `on` is not a value of `pause_status`",
         ],
     );
+    check_top(
+        "trigger: {cron: {quartz_cron_schedule: '0 0 1 * * ?', timezone_id: europe/pariss}}",
+        &[
+            "5:68 trigger.cron.timezone_id: `europe/pariss` is not the name of a time zone; did you mean `Europe/Paris`?",
+        ],
+    );
     check_top("trigger: {}", &["5:10 trigger: one of `cron`, `periodic` or `manual` is needed"]);
 }
 

@@ -1,18 +1,22 @@
 //! From objects to tables.
 
-use std::collections::BTreeMap;
-
-use headwater_spec::PipelineSpec;
+use headwater_spec::{Listing, PipelineSpec};
 
 use crate::pipeline::parse;
 
-fn listings(entries: &[(Option<&str>, &[&str])]) -> BTreeMap<Option<String>, Vec<String>> {
-    entries
-        .iter()
-        .map(|(namespace, tables)| {
-            (namespace.map(str::to_owned), tables.iter().map(|t| (*t).to_owned()).collect())
-        })
-        .collect()
+fn listing(entries: &[(Option<&str>, &[&str])]) -> Listing {
+    Listing {
+        connector: "model".into(),
+        namespaces: Some(entries.iter().filter_map(|(namespace, _)| namespace.map(str::to_owned)).collect()),
+        tables: entries
+            .iter()
+            .map(|(namespace, tables)| {
+                (namespace.map(str::to_owned), tables.iter().map(|t| (*t).to_owned()).collect())
+            })
+            .collect(),
+        catalog: "main".into(),
+        schema: "raw".into(),
+    }
 }
 
 #[test]
@@ -23,7 +27,7 @@ objects:
   - schema:
       source_schema: shop
       destination_schema: s
-      exclude: [drafts, gone]
+      exclude: [Drafts, gone]
       table_configuration: {scd_type: append_only, depth: 1}
   - table: {source_table: orders, source_schema: shop, destination_table: o}
   - schema: {}
@@ -31,7 +35,7 @@ objects:
     );
     assert_eq!(parsed.value.namespaces_to_list(), [None, Some("shop")]);
     let list = parsed
-        .expand(&listings(&[(Some("shop"), &["orders", "items", "drafts"]), (None, &["orders", "x"])]))
+        .expand(&listing(&[(Some("shop"), &["orders", "items", "drafts"]), (None, &["orders", "x"])]))
         .expect("no clash");
     let tables: Vec<String> = list
         .tables
@@ -71,19 +75,29 @@ objects:
   - table: {source_table: b, destination_table: A}
   - schema: {source_schema: n}
   - schema: {source_schema: unlisted}
+  - table: {source_table: z, destination_schema: Raw, destination_table: c}
+  - table: {source_table: c}
+  - table: {source_table: q, source_schema: n, destination_table: d}
 ",
     );
-    let errors = parsed.expand(&listings(&[(Some("n"), &["a", "x/y", "Event_log"])])).expect_err("clashes");
+    let errors = parsed.expand(&listing(&[(Some("n"), &["a", "x/y", "Event_log"])])).expect_err("clashes");
     let lines: Vec<String> = errors.errors.iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,
         [
-            "spec.yaml:4:13: objects[1].schema: `a` is already the destination of `objects[0].table` (line 3)",
+            "spec.yaml:4:13: objects[1].schema: `main.raw.a` is already the destination of `objects[0].table` (line 3)",
             "spec.yaml:4:13: objects[1].schema: `x/y` holds a slash",
-            "spec.yaml:4:13: objects[1].schema: `Event_log` is already the destination of `event_log` (line 1)",
-            "spec.yaml:5:13: objects[2].schema: the tables of this object were not listed",
+            "spec.yaml:4:13: objects[1].schema: `main.raw.Event_log` is already the destination of `event_log` (line 1)",
+            "spec.yaml:5:29: objects[2].schema.source_schema: the source has no namespace `unlisted`",
+            "spec.yaml:7:27: objects[4].table.source_table: `main.raw.c` is already the destination of `objects[3].table` (line 6)",
+            "spec.yaml:8:27: objects[5].table.source_table: namespace `n` has no table `q`",
         ]
     );
+    let without = Listing { namespaces: None, ..listing(&[]) };
+    let errors = parsed.expand(&without).expect_err("a connector without namespaces");
+    assert!(errors.errors[0].to_string().ends_with("source_schema: connector `model` has no namespaces"));
+    let nothing = parse("connection_name: c\nobjects:\n  - schema: {}\n").expand(&listing(&[]));
+    assert!(nothing.expect_err("nothing listed").to_string().contains("were not listed"));
 }
 
 #[test]
