@@ -472,3 +472,69 @@ impl Tables<'_, '_> {
             && end == entry.end_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Int64Array;
+    use arrow_schema::DataType;
+
+    use super::*;
+    use crate::RowCodec;
+
+    fn rows(at: &[i64]) -> Rows {
+        let column = Arc::new(Int64Array::from(at.to_vec()));
+        RowCodec::new(&[DataType::Int64]).unwrap().encode(&[column]).unwrap()
+    }
+
+    #[test]
+    fn arrays_that_do_not_describe_the_same_rows_are_errors() {
+        let (none, one) = (rows(&[]), rows(&[1]));
+        let events = Events { group: &[0], at: &one, delete: &[false], tracked: &one };
+        let stored = Stored {
+            group: &[],
+            at: &none,
+            start: &none,
+            end: &none,
+            open: &[],
+            hidden: &[],
+            tracked: &none,
+        };
+        assert_eq!(apply(&events, &stored, 1).unwrap().written.len(), 1);
+        let refused = |events: Events<'_>, stored: Stored<'_>| match apply(&events, &stored, 1) {
+            Err(CdcError::UnevenLengths { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(Events { at: &none, ..events }, stored), "sequences of events");
+        assert_eq!(refused(Events { delete: &[], ..events }, stored), "deletes");
+        assert_eq!(refused(Events { tracked: &none, ..events }, stored), "tracked values of events");
+        assert_eq!(refused(events, Stored { at: &one, ..stored }), "record starts");
+        assert_eq!(refused(events, Stored { start: &one, ..stored }), "starts");
+        assert_eq!(refused(events, Stored { end: &one, ..stored }), "ends");
+        assert_eq!(refused(events, Stored { open: &[true], ..stored }), "open ends");
+        assert_eq!(refused(events, Stored { hidden: &[true], ..stored }), "hidden marks");
+        assert_eq!(refused(events, Stored { tracked: &one, ..stored }), "tracked values of stored rows");
+        let unknown = apply(&Events { group: &[1], ..events }, &stored, 1);
+        assert!(matches!(unknown, Err(CdcError::UnknownGroup { row: 0, group: 1, groups: 1 })));
+        let unknown = working_set(&[0], &one, &[2], &one, 1);
+        assert!(matches!(unknown, Err(CdcError::UnknownGroup { row: 0, group: 2, groups: 1 })));
+    }
+
+    #[test]
+    fn stored_rows_of_other_keys_are_left_alone() {
+        let (none, one) = (rows(&[]), rows(&[1]));
+        let events = Events { group: &[], at: &none, delete: &[], tracked: &none };
+        // The row is impossible, which nobody finds out as long as its key has no event.
+        let stored = Stored {
+            group: &[0],
+            at: &one,
+            start: &rows(&[5]),
+            end: &one,
+            open: &[false],
+            hidden: &[false],
+            tracked: &one,
+        };
+        assert_eq!(apply(&events, &stored, 1).unwrap(), Changes::default());
+    }
+}
