@@ -79,7 +79,7 @@ fn position<'a>(names: impl Iterator<Item = &'a str> + Clone, name: &str) -> Opt
 }
 
 /// Converts an array. `logical` names nested fields as the array does; `target` names them as the result must.
-fn convert(
+pub(crate) fn convert(
     array: &ArrayRef,
     logical: &headwater_connect::DataType,
     target: &DataType,

@@ -201,6 +201,11 @@ impl DataFiles {
         self.held = held;
     }
 
+    /// Takes note of a file that belongs to the commit and was written elsewhere: it goes when the files are discarded.
+    pub(crate) fn begun(&mut self, path: Path) {
+        self.begun.push(path);
+    }
+
     /// Forgets the finished files: they are in the log now.
     pub(crate) fn committed(&mut self) {
         self.progress = Progress::default();

@@ -14,6 +14,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::actions::{self, CommitInfo, FlowRecord};
+use crate::cdc::CdcWriter;
 use crate::kernel::{self, properties};
 use crate::plan::plan;
 use crate::store::{LakeOptions, Storage, open};
@@ -107,14 +108,16 @@ impl Lake for DeltaLake {
         let table = self.at(&spec.table)?;
         let view = table.view(None).await?;
         let replace = spec.full_refresh && view.is_some();
+        if let WriteMode::Cdc(cdc) = &spec.mode {
+            return CdcWriter::changes_of(&table, view.as_ref(), spec, cdc, replace).await;
+        }
         Ok(plan(&table, view.as_ref(), spec, replace)?.changes)
     }
 
     async fn writer(&self, spec: WriterSpec) -> Result<Box<dyn TableWriter>, LakeError> {
         let table = self.at(&spec.table)?;
-        if let WriteMode::Cdc(_) = spec.mode {
-            let feature = "changes of rows with keys".to_owned();
-            return Err(LakeError::Unsupported { table: spec.table, feature });
+        if let WriteMode::Cdc(cdc) = spec.mode.clone() {
+            return Ok(Box::new(CdcWriter::open(table, spec, cdc).await?));
         }
         Ok(Box::new(DeltaWriter::open(table, spec).await?))
     }

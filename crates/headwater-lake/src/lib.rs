@@ -17,6 +17,7 @@ pub mod api;
 
 mod actions;
 mod adapt;
+mod cdc;
 mod encode;
 mod files;
 mod kernel;

@@ -19,6 +19,7 @@ use crate::{LakeError, SchemaChange, WriteMode, WriterSpec};
 
 const MAPPING_MODE: &str = "delta.columnMapping.mode";
 const MAPPING_MAX_ID: &str = "delta.columnMapping.maxColumnId";
+const VECTORS: &str = "delta.enableDeletionVectors";
 /// How many leaf columns have statistics unless the table says otherwise.
 const STATS_COLUMNS: usize = 32;
 
@@ -46,7 +47,13 @@ impl Plan {
     }
 
     pub(crate) fn layout(&self, table: &Table) -> Result<Layout, LakeError> {
-        Layout::new(&self.schema, &self.cluster_by, self.stats_limit)
+        self.layout_by(table, &[])
+    }
+
+    /// The layout of files that are sorted by the clustering columns, or else by `keys`.
+    pub(crate) fn layout_by(&self, table: &Table, keys: &[String]) -> Result<Layout, LakeError> {
+        let order = if self.cluster_by.is_empty() { keys } else { &self.cluster_by };
+        Layout::new(&self.schema, order, self.stats_limit)
             .map_err(|e| LakeError::BadSchema { table: table.name.clone(), reason: e.to_string() })
     }
 }
@@ -65,7 +72,7 @@ pub(crate) fn plan(
         None => plan_create(table, spec),
         Some(view) => {
             protocol::check_writable(&table.name, &view.protocol, &view.metadata, &view.schema)?;
-            let removes = replace || spec.mode == WriteMode::Snapshot;
+            let removes = replace || spec.mode != WriteMode::Append;
             if removes && protocol::is_append_only(&view.metadata) {
                 let feature = "`delta.appendOnly`: its rows may not be replaced".to_owned();
                 return Err(LakeError::Unsupported { table: table.name.clone(), feature });
@@ -85,7 +92,12 @@ fn plan_create(table: &Table, spec: &WriterSpec) -> Result<Plan, LakeError> {
         configuration[MAPPING_MODE] = json!("name");
         configuration[MAPPING_MAX_ID] = json!(highest.to_string());
     }
-    let uses = Uses { clustering: !cluster_by.is_empty(), mapping, widening: false };
+    let vectors = wanted_vectors(spec, None);
+    if let Some(wanted) = vectors {
+        configuration[VECTORS] = json!(wanted.to_string());
+    }
+    let clustering = !cluster_by.is_empty();
+    let uses = Uses { clustering, mapping, widening: false, vectors: vectors == Some(true) };
     let metadata = json!({
         "id": Uuid::new_v4().to_string(),
         "format": {"provider": "parquet", "options": {}},
@@ -130,7 +142,8 @@ pub(crate) fn plan_replace(
     }
     forget_widening(&mut schema);
     metadata["schemaString"] = json!(schema.to_json().to_string());
-    let uses = Uses { clustering: !cluster_by.is_empty(), mapping, widening: false };
+    let vectors = set_vectors(&mut metadata, spec);
+    let uses = Uses { clustering: !cluster_by.is_empty(), mapping, widening: false, vectors };
     let lines = change_lines(view, &metadata, &schema, &cluster_by, uses);
     if cluster_by != view.cluster_by {
         changes.push(SchemaChange::ClusterBy { columns: cluster_by.clone() });
@@ -158,7 +171,7 @@ fn plan_change(table: &Table, view: &View, spec: &WriterSpec) -> Result<Plan, La
     }
     let by_protocol = widens && spec.type_widening;
     // A snapshot replaces every file, so none keeps the narrower type.
-    let rewrite = widens && !by_protocol && spec.mode == WriteMode::Append;
+    let rewrite = widens && !by_protocol && spec.mode != WriteMode::Snapshot;
     if by_protocol {
         note_widening(&view.schema, &mut schema);
         set_property(&mut metadata, "delta.enableTypeWidening", "true");
@@ -172,13 +185,35 @@ fn plan_change(table: &Table, view: &View, spec: &WriterSpec) -> Result<Plan, La
     if schema != view.schema {
         metadata["schemaString"] = json!(schema.to_json().to_string());
     }
-    let uses = Uses { clustering: !cluster_by.is_empty(), mapping, widening: by_protocol };
+    let vectors = set_vectors(&mut metadata, spec);
+    let uses = Uses { clustering: !cluster_by.is_empty(), mapping, widening: by_protocol, vectors };
     let lines = change_lines(view, &metadata, &schema, &cluster_by, uses);
     if cluster_by != view.cluster_by {
         changes.push(SchemaChange::ClusterBy { columns: cluster_by.clone() });
     }
     let stats_limit = stats_limit(&metadata);
     Ok(Plan { schema, cluster_by, changes, lines, rewrite, stats_limit })
+}
+
+/// Whether dead rows are to be marked in deletion vectors; `None` where no row ever dies.
+fn wanted_vectors(spec: &WriterSpec, metadata: Option<&Value>) -> Option<bool> {
+    let WriteMode::Cdc(cdc) = &spec.mode else { return None };
+    let property = metadata.and_then(|m| properties(m).get(VECTORS).map(|text| text != "false"));
+    Some(cdc.deletion_vectors.or(property).unwrap_or(true))
+}
+
+/// Sets the property of deletion vectors as the spec wants it; says whether they are used.
+fn set_vectors(metadata: &mut Value, spec: &WriterSpec) -> bool {
+    let wanted = wanted_vectors(spec, Some(metadata));
+    if let Some(wanted) = wanted {
+        set_property(metadata, VECTORS, &wanted.to_string());
+    }
+    wanted == Some(true)
+}
+
+/// Says whether dead rows are marked in deletion vectors.
+pub(crate) fn uses_vectors(spec: &WriterSpec, metadata: Option<&Value>) -> bool {
+    wanted_vectors(spec, metadata) == Some(true)
 }
 
 fn change_lines(

@@ -17,10 +17,13 @@ pub(crate) struct Uses {
     pub(crate) mapping: bool,
     /// Files of an older, narrower type are among the live ones.
     pub(crate) widening: bool,
+    /// Dead rows are marked instead of being rewritten.
+    pub(crate) vectors: bool,
 }
 
 const CLUSTERING: &str = "clustering";
 const COLUMN_MAPPING: &str = "columnMapping";
+const DELETION_VECTORS: &str = "deletionVectors";
 const DOMAIN_METADATA: &str = "domainMetadata";
 const INVARIANTS: &str = "invariants";
 const TIMESTAMP_NTZ: &str = "timestampNtz";
@@ -29,7 +32,7 @@ const VARIANT: &str = "variantType";
 
 /// Features that readers must know too.
 const READER_FEATURES: [&str; 6] =
-    [COLUMN_MAPPING, "deletionVectors", TIMESTAMP_NTZ, TYPE_WIDENING, "v2Checkpoint", VARIANT];
+    [COLUMN_MAPPING, DELETION_VECTORS, TIMESTAMP_NTZ, TYPE_WIDENING, "v2Checkpoint", VARIANT];
 
 /// Features of a table that writing as we do keeps intact. Those that need a property or a column of their own to
 /// matter are looked at in [`check_writable`].
@@ -39,7 +42,7 @@ const WRITABLE: [&str; 14] = [
     "checkConstraints",
     CLUSTERING,
     COLUMN_MAPPING,
-    "deletionVectors",
+    DELETION_VECTORS,
     DOMAIN_METADATA,
     "generatedColumns",
     "identityColumns",
@@ -61,6 +64,7 @@ pub(crate) fn needed(schema: &StructType, uses: Uses) -> BTreeSet<String> {
     add(CLUSTERING, uses.clustering);
     add(COLUMN_MAPPING, uses.mapping);
     add(TYPE_WIDENING, uses.widening);
+    add(DELETION_VECTORS, uses.vectors);
     each_field(&mut schema.clone(), &mut |field| {
         add(INVARIANTS, !field.nullable);
         each_type(&field.data_type, &mut |data_type| {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::actions::{CLUSTERING_DOMAIN, FLOW_DOMAIN, FlowRecord, clustering_columns, fingerprint};
+use crate::cdc::{CDC_DOMAIN, CdcRecord};
 use crate::kernel::{self, KernelEngine, LiveFile, damaged};
 use crate::schema::physical_name;
 use crate::store::{Created, Storage, StoreOrLost, blocking, storage_error, surely_not_written};
@@ -59,6 +60,8 @@ pub(crate) struct View {
     pub(crate) cluster_by: Vec<String>,
     /// The flows that wrote to it.
     pub(crate) flows: BTreeMap<String, FlowRecord>,
+    /// How changes are applied to it, where they are.
+    pub(crate) cdc: Option<CdcRecord>,
 }
 
 /// How an attempt to add a version ended.
@@ -81,6 +84,14 @@ impl Table {
         }
         let path = Path::from_url_path(location.path()).map_err(|_| bad())?;
         Ok(Self { core, name, location, path })
+    }
+
+    /// The table of the rows that belong to this one and that readers do not see: in a folder of this one's, by a name
+    /// that readers and the cleaning of old files pass over.
+    pub(crate) fn hidden(&self) -> Result<Self, LakeError> {
+        let bad = |e| damaged(&self.name, e);
+        let location = self.location.join("_headwater_hidden/").map_err(bad)?;
+        Ok(Self { path: self.path.clone().join("_headwater_hidden"), location, ..self.clone() })
     }
 
     /// The folder of the log.
@@ -170,6 +181,14 @@ impl Table {
                 flows.insert(flow.to_owned(), record);
             }
         }
+        let cdc: Option<CdcRecord> = match raw.domains.get(CDC_DOMAIN) {
+            None => None,
+            Some(text) => Some(serde_json::from_str(text).map_err(|e| damaged(&self.name, e))?),
+        };
+        if let Some(newer) = cdc.as_ref().filter(|r| r.v > CdcRecord::VERSION) {
+            let feature = format!("a record of changes of version {}", newer.v);
+            return Err(LakeError::Unsupported { table: self.name.clone(), feature });
+        }
         let physical = raw.domains.get(CLUSTERING_DOMAIN).map(|c| clustering_columns(c)).unwrap_or_default();
         let logical = |name: &String| {
             let field = schema.fields.iter().find(|f| physical_name(f) == name);
@@ -184,6 +203,7 @@ impl Table {
             schema,
             cluster_by,
             flows,
+            cdc,
         })
     }
 

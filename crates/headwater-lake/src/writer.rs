@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::actions::{self, CommitInfo, DataFile, FlowRecord, SnapshotMark, fingerprint};
 use crate::adapt::Adapter;
+use crate::cdc::CdcRecord;
 use crate::files::{DataFiles, Limits};
 use crate::kernel::LiveFile;
 use crate::plan::{Plan, plan, plan_replace};
@@ -67,6 +68,7 @@ impl DeltaWriter {
         let view = table.view(None).await?;
         let refresh = spec.full_refresh && view.is_some();
         let plan = plan(&table, view.as_ref(), &spec, refresh)?;
+        check_changes(&table, view.as_ref(), &spec, refresh)?;
         let (last, state) = match &view {
             None => (0, None),
             Some(view) => {
@@ -141,6 +143,7 @@ impl DeltaWriter {
             old.metadata == view.metadata
                 && old.protocol == view.protocol
                 && old.cluster_by == view.cluster_by
+                && old.cdc.is_some() == view.cdc.is_some()
         });
         if !same {
             let replace = self.refresh || (self.view.is_none() && self.spec.full_refresh);
@@ -150,6 +153,7 @@ impl DeltaWriter {
             } else {
                 plan(&self.table, Some(&view), &self.spec, false)?
             };
+            check_changes(&self.table, Some(&view), &self.spec, replace)?;
             if !fits(&self.plan.schema, &plan.schema) {
                 self.view = Some(view);
                 return Err(self.conflict("it changed the columns"));
@@ -337,6 +341,9 @@ impl DeltaWriter {
         };
         let mut lines = vec![info.line()];
         lines.extend(self.plan.lines.iter().cloned());
+        if self.view.as_ref().is_some_and(|v| v.cdc.is_some()) {
+            lines.push(CdcRecord::removal());
+        }
         lines.push(actions::transaction(&self.spec.flow, record.micro_batch, now));
         let domain = actions::flow_domain(&self.spec.flow, record);
         lines.push(
@@ -397,6 +404,27 @@ impl DeltaWriter {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(table = %self.table.name, error, "files that are not needed are left");
         }
+    }
+}
+
+/// Rows must not be appended to, or replaced in, a table that shows the current rows of keys or their history.
+fn check_changes(
+    table: &Table,
+    view: Option<&View>,
+    spec: &WriterSpec,
+    refresh: bool,
+) -> Result<(), LakeError> {
+    match view.and_then(|v| v.cdc.as_ref()) {
+        Some(record) if !refresh => Err(LakeError::Drift {
+            table: table.name.clone(),
+            what: "the SCD type",
+            was: record.scd_name(),
+            now: match spec.mode {
+                WriteMode::Append => "APPEND_ONLY".into(),
+                WriteMode::Snapshot | WriteMode::Cdc(_) => "a whole snapshot without keys".into(),
+            },
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -83,9 +83,7 @@ impl Sequence {
 /// Which columns are tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tracked {
-    Nothing,
     Name,
-    NameNote,
     /// The sequence too.
     All,
 }
@@ -99,9 +97,7 @@ impl Tracked {
         let note = text(|(_, note)| note.as_deref());
         let at: Vec<Option<i64>> = at.iter().copied().map(Some).collect();
         let columns = match self {
-            Self::Nothing => vec![],
             Self::Name => vec![name],
-            Self::NameNote => vec![name, note],
             Self::All => vec![name, note, sequence.array(&at)],
         };
         let types: Vec<DataType> = columns.iter().map(|column| column.data_type().clone()).collect();

@@ -10,5 +10,6 @@ mod optimize;
 mod plan;
 mod vacuum;
 
+pub(crate) use kernel::vector_file;
 pub(crate) use optimize::optimize;
 pub(crate) use vacuum::vacuum;

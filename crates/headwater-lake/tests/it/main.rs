@@ -8,6 +8,7 @@
 )]
 
 mod canon;
+mod cdc;
 mod commit;
 mod common;
 mod faults;

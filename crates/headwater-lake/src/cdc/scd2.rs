@@ -1,0 +1,224 @@
+//! SCD type 2: the records of each key, from `__START_AT` to `__END_AT`.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow_row::Rows;
+use arrow_select::concat::concat;
+use arrow_select::zip::zip;
+use headwater_cdc::KeyIndex;
+use headwater_cdc::scd2::{Changes, Events, Seq, Source, Stored, Written, apply, working_set};
+
+use crate::LakeError;
+use crate::cdc::apply::Apply;
+use crate::cdc::arrays::{Numbers, columns, gather};
+use crate::cdc::fileset::{Probe, RowId};
+
+/// The stored rows of the keys of a micro-batch.
+struct Timelines {
+    /// Rows of the target, then hidden ones, in the target's columns.
+    batches: [RecordBatch; 2],
+    ids: [Vec<RowId>; 2],
+    group: Vec<u32>,
+    /// Record starts, starts and ends.
+    at: ArrayRef,
+    start: ArrayRef,
+    end: ArrayRef,
+}
+
+impl Apply<'_> {
+    /// Applies rows that are new or changed, or with `delete` those that are gone.
+    pub(crate) async fn history(&mut self, batches: &[RecordBatch], delete: bool) -> Result<(), LakeError> {
+        let Some(span) = self.config.span else {
+            return Err(self.wrong("a history without its columns"));
+        };
+        let keys: Vec<Vec<ArrayRef>> = batches.iter().map(|b| columns(b, &self.config.keys)).collect();
+        let (index, group) = KeyIndex::build(&keys).map_err(|e| self.wrong(e))?;
+        let (index, groups) = (Arc::new(index), group.iter().max().map_or(0, |&g| g as usize + 1));
+        let at = self.sequences(batches)?;
+        let stored = self.timelines(&index, span, (&group, &at, groups)).await?;
+
+        let codec = self.sequence_codec()?;
+        let encoded = |array: &ArrayRef| codec.encode(std::slice::from_ref(array)).map_err(|e| self.wrong(e));
+        let (stored_at, start, end) = (encoded(&stored.at)?, encoded(&stored.start)?, encoded(&stored.end)?);
+        let open: Vec<bool> = (0..stored.end.len()).map(|row| stored.end.is_null(row)).collect();
+        let hidden: Vec<bool> = (0..stored.group.len()).map(|row| row >= stored.ids[0].len()).collect();
+        let (tracked, stored_tracked) = (self.tracked(batches)?, self.tracked(&stored.batches)?);
+        let delete = vec![delete; group.len()];
+        let changes = apply(
+            &Events { group: &group, at: &at, delete: &delete, tracked: &tracked },
+            &Stored {
+                group: &stored.group,
+                at: &stored_at,
+                start: &start,
+                end: &end,
+                open: &open,
+                hidden: &hidden,
+                tracked: &stored_tracked,
+            },
+            groups,
+        );
+        let changes = changes.map_err(|e| self.wrong(e))?;
+        self.carry_out_history(batches, &stored, span, changes).await
+    }
+
+    /// Finds and reads the stored rows that the micro-batch may change.
+    async fn timelines(
+        &mut self,
+        index: &Arc<KeyIndex>,
+        span: (usize, usize),
+        events: (&[u32], &Rows, usize),
+    ) -> Result<Timelines, LakeError> {
+        let root = self.sequence_root();
+        let remembered = self.hidden.layout.arrow.fields().len() - 1;
+        let probe = |extra| Probe { index: Arc::clone(index), keys: self.config.keys.clone(), extra };
+        let (visible, secret) = (probe(vec![root]), probe(vec![root, span.1, remembered]));
+        let visible = self.target.set.probe(&visible).await?;
+        let secret = self.hidden.set.probe(&secret).await?;
+
+        let (mut chunks, mut expired) = (Vec::new(), Vec::new());
+        for batch in &visible.extra {
+            chunks.push(vec![self.below_root(batch.column(0))?]);
+        }
+        for batch in &secret.extra {
+            chunks.push(vec![self.hidden_at(batch.column(0), batch.column(1))?]);
+            let times = batch.column(2).as_primitive::<TimestampMicrosecondType>();
+            let ends = batch.column(1);
+            expired.extend((0..batch.num_rows()).map(|row| {
+                // Members of a run are kept: only deletes are forgotten.
+                ends.is_valid(row) && self.is_expired(times.is_valid(row).then(|| times.value(row)))
+            }));
+        }
+        let at = self.sequence_codec()?.encode_chunks(&chunks).map_err(|e| self.wrong(e))?;
+        let group: Vec<u32> = visible.groups.iter().chain(&secret.groups).copied().collect();
+        let (events_group, events_at, groups) = events;
+        let wanted = working_set(events_group, events_at, &group, &at, groups).map_err(|e| self.wrong(e))?;
+
+        let mut ids = [Vec::new(), Vec::new()];
+        let mut kept = Vec::new();
+        let seen = visible.rows.len();
+        for (number, &id) in visible.rows.iter().chain(&secret.rows).enumerate() {
+            let side = usize::from(number >= seen);
+            if side == 1 && expired[number - seen] {
+                continue;
+            }
+            if wanted[number] {
+                ids[side].push(id);
+                kept.push(group[number]);
+            }
+        }
+        let forgotten: Vec<RowId> =
+            secret.rows.iter().zip(&expired).filter(|(_, expired)| **expired).map(|(id, _)| *id).collect();
+        self.hidden.set.kill(&forgotten);
+
+        let rows = self.target.set.fetch(&ids[0]).await?;
+        let secret = self.hidden.set.fetch(&ids[1]).await?;
+        let at = concat(&[
+            &self.sequence_of(&rows)?,
+            &self.hidden_at(secret.column(root), secret.column(span.1))?,
+        ]);
+        let both = |place: usize| concat(&[rows.column(place), secret.column(place)]);
+        Ok(Timelines {
+            at: at.map_err(|e| self.wrong(e))?,
+            start: both(span.0).map_err(|e| self.wrong(e))?,
+            end: both(span.1).map_err(|e| self.wrong(e))?,
+            batches: [rows, secret],
+            ids,
+            group: kept,
+        })
+    }
+
+    /// The record starts of hidden rows: of a delete where it ends, of an upsert its sequence.
+    fn hidden_at(&self, root: &ArrayRef, end: &ArrayRef) -> Result<ArrayRef, LakeError> {
+        let sequence = self.below_root(root)?;
+        let ended = arrow_array::BooleanArray::from_iter((0..end.len()).map(|row| Some(end.is_valid(row))));
+        zip(&ended, end, &sequence).map_err(|e| self.wrong(e))
+    }
+
+    async fn carry_out_history(
+        &mut self,
+        batches: &[RecordBatch],
+        stored: &Timelines,
+        span: (usize, usize),
+        changes: Changes,
+    ) -> Result<(), LakeError> {
+        let seen = stored.ids[0].len();
+        let mut gone: [Vec<RowId>; 2] = [Vec::new(), Vec::new()];
+        for &row in &changes.removed {
+            let row = row as usize;
+            if row < seen {
+                gone[0].push(stored.ids[0][row]);
+            } else {
+                gone[1].push(stored.ids[1][row - seen]);
+            }
+        }
+        let (hidden, visible): (Vec<Written>, Vec<Written>) =
+            changes.written.into_iter().partition(|w| w.hidden);
+        let (new, old) = (visible.len() as u64, gone[0].len() as u64);
+        self.counts.updated += new.min(old);
+        self.counts.inserted += new.saturating_sub(old);
+        self.counts.deleted += old.saturating_sub(new);
+        self.target.set.kill(&gone[0]);
+        self.hidden.set.kill(&gone[1]);
+        if !visible.is_empty() {
+            let columns = self.built(batches, stored, span, &visible)?;
+            let rows = RecordBatch::try_new(Arc::clone(&self.target.layout.arrow), columns);
+            self.target.files.write(rows.map_err(|e| self.wrong(e))?).await?;
+        }
+        if !hidden.is_empty() {
+            let columns = self.built(batches, stored, span, &hidden)?;
+            let fields = self.hidden.layout.arrow.fields();
+            let schema = arrow_schema::Schema::new(fields[..columns.len()].to_vec());
+            let rows = RecordBatch::try_new(Arc::new(schema), columns).map_err(|e| self.wrong(e))?;
+            self.hide(&rows).await?;
+        }
+        Ok(())
+    }
+
+    /// The columns of rows that are written: the data from where it is, the span anew.
+    fn built(
+        &self,
+        batches: &[RecordBatch],
+        stored: &Timelines,
+        span: (usize, usize),
+        written: &[Written],
+    ) -> Result<Vec<ArrayRef>, LakeError> {
+        let numbers = Numbers::new(batches);
+        let (count, seen) = (batches.len(), stored.ids[0].len());
+        let data: Vec<(usize, usize)> = written
+            .iter()
+            .map(|w| match w.data {
+                Source::New(row) => numbers.of(row as usize),
+                Source::Stored(row) if (row as usize) < seen => (count, row as usize),
+                Source::Stored(row) => (count + 1, row as usize - seen),
+            })
+            .collect();
+        let mut sequences = batches.iter().map(|b| self.sequence_of(b)).collect::<Result<Vec<_>, _>>()?;
+        sequences.extend([Arc::clone(&stored.at), Arc::clone(&stored.start), Arc::clone(&stored.end)]);
+        sequences.push(new_null_array(stored.at.data_type(), 1));
+        let place = |seq: Option<Seq>| match seq {
+            Some(Seq::New(row)) => numbers.of(row as usize),
+            Some(Seq::At(row)) => (count, row as usize),
+            Some(Seq::Start(row)) => (count + 1, row as usize),
+            Some(Seq::End(row)) => (count + 2, row as usize),
+            None => (count + 3, 0),
+        };
+        let starts: Vec<_> = written.iter().map(|w| place(Some(w.start))).collect();
+        let ends: Vec<_> = written.iter().map(|w| place(w.end)).collect();
+        (0..self.target.layout.arrow.fields().len())
+            .map(|at| {
+                if at == span.0 {
+                    return gather(&sequences, &starts);
+                }
+                if at == span.1 {
+                    return gather(&sequences, &ends);
+                }
+                let all = batches.iter().chain(&stored.batches);
+                gather(&all.map(|b| Arc::clone(b.column(at))).collect::<Vec<_>>(), &data)
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|e| self.wrong(e))
+    }
+}
