@@ -86,6 +86,8 @@ pub struct TableState {
     pub schema: StructType,
     /// Clustering columns, in order.
     pub cluster_by: Vec<String>,
+    /// The columns that name a row, where changes are applied by them; empty elsewhere.
+    pub keys: Vec<String>,
     /// The flows that write to it.
     pub flows: BTreeMap<String, FlowState>,
     /// Live rows, where every file says how many it holds.

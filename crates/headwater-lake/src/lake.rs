@@ -75,6 +75,7 @@ impl Lake for DeltaLake {
             version: view.version,
             schema: view.schema.clone(),
             cluster_by: view.cluster_by.clone(),
+            keys: Vec::new(),
             flows: flows.collect(),
             rows: files.iter().map(kernel::LiveFile::rows).sum(),
             files: u64::try_from(files.len()).unwrap_or(u64::MAX),

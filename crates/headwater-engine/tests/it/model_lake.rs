@@ -102,6 +102,7 @@ impl Lake for ModelLake {
             version: table.version,
             schema: table.schema.clone(),
             cluster_by: Vec::new(),
+            keys: Vec::new(),
             flows: table.flows.clone(),
             rows: Some(table.batches.iter().map(|batch| batch.num_rows() as u64).sum()),
             files: 0,
