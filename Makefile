@@ -29,4 +29,4 @@ check:
 
 bench:
 	$(CARGO) run --release --locked --package headwater-bench -- w1
-	$(CARGO) bench --locked --package headwater-decode
+	$(CARGO) run --release --locked --package headwater-bench -- decode

@@ -1,8 +1,8 @@
 //! Benchmarks of whole processes against a hand-written baseline, side by side in one run.
 //!
 //! `headwater-bench w1` lands a million records from a static server on loopback in one Delta table, in turn with the
-//! baseline, and prints the median of each figure and the ratios. It judges nothing: figures depend on the machine.
-//! Start reading at [`w1`]; the other commands are the processes that it starts.
+//! baseline, and prints the median of each figure and the ratios. `headwater-bench decode` measures the decoder alone.
+//! It judges nothing: figures depend on the machine. Start reading at [`w1`]; the other commands are the processes that it starts.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 mod baseline;
+mod decode;
 mod headwater;
 mod pages;
 mod serve;
@@ -20,6 +21,7 @@ mod usage;
 const HELP: &str = "\
 headwater-bench w1 [PAGES [RECORDS [RUNS]]]    one million records into a Delta table, against a baseline by hand
                                                (1000 pages of 1000 records, 5 runs of each unless said otherwise)
+headwater-bench decode [NAME]                  the decoder alone, beside `arrow-json`; only lines that contain NAME
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +39,8 @@ fn command() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["w1", sizes @ ..] => w1(sizes),
+        ["decode"] => decode::run(""),
+        ["decode", name] => decode::run(name),
         ["serve", folder, pages] => serve::serve(Path::new(folder), pages.parse()?),
         ["baseline", url, out] => measured(|| baseline::run(url, Path::new(out))),
         ["headwater", url, out] => measured(|| headwater::run(url, Path::new(out))),

@@ -1,4 +1,4 @@
-//! The pages of W1: `{"data":[…],"next":"/items/2.json"}`, made from a seed.
+//! The pages that are read: `{"data":[…],"next":"/items/2.json"}` with records in the shape of a tracker's issues, made from a seed.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -28,6 +28,47 @@ const WORDS: &[&str] = &[
     "aliqua",
 ];
 
+/// What the longest text of a record is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prose {
+    /// Words.
+    Ascii,
+    /// Longer, with quotes, line breaks, and characters outside ASCII as `\uXXXX`.
+    Escaped,
+    /// Longer, with characters outside ASCII as they are.
+    Raw,
+}
+
+/// Makes pages one after the other.
+#[derive(Debug)]
+pub(crate) struct Generator {
+    random: fastrand::Rng,
+    prose: Prose,
+    id: u64,
+}
+
+impl Generator {
+    pub(crate) fn new(prose: Prose) -> Self {
+        Self { random: fastrand::Rng::with_seed(7), prose, id: 0 }
+    }
+
+    /// The next page, which names page `next`.
+    pub(crate) fn page(&mut self, records: u64, next: Option<u64>) -> Result<String> {
+        let mut text = String::with_capacity(512 * 1024);
+        text.push_str("{\"data\":[");
+        for record in 0..records {
+            self.id += 1;
+            text.push_str(if record == 0 { "" } else { "," });
+            write_record(&mut text, &mut self.random, self.id, self.prose)?;
+        }
+        match next {
+            Some(page) => write!(text, "],\"next\":\"/items/{page}.json\"}}")?,
+            None => text.push_str("],\"next\":null}"),
+        }
+        Ok(text)
+    }
+}
+
 /// Writes `pages` files of `records` records each into `folder`, unless they are there already.
 pub(crate) fn generate(folder: &Path, pages: u64, records: u64) -> Result<()> {
     let done = folder.join(format!("complete-{pages}-{records}"));
@@ -35,27 +76,16 @@ pub(crate) fn generate(folder: &Path, pages: u64, records: u64) -> Result<()> {
         return Ok(());
     }
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let mut random = fastrand::Rng::with_seed(7);
-    let mut id = 0;
+    let mut generator = Generator::new(Prose::Ascii);
     for page in 1..=pages {
-        let mut text = String::with_capacity(512 * 1024);
-        text.push_str("{\"data\":[");
-        for record in 0..records {
-            id += 1;
-            text.push_str(if record == 0 { "" } else { "," });
-            write_record(&mut text, &mut random, id)?;
-        }
-        match page < pages {
-            true => write!(text, "],\"next\":\"/items/{}.json\"}}", page + 1)?,
-            false => text.push_str("],\"next\":null}"),
-        }
+        let text = generator.page(records, (page < pages).then_some(page + 1))?;
         std::fs::write(folder.join(format!("{page}.json")), text)?;
     }
     std::fs::write(done, "")?;
     Ok(())
 }
 
-fn write_record(text: &mut String, random: &mut fastrand::Rng, id: u64) -> Result<()> {
+fn write_record(text: &mut String, random: &mut fastrand::Rng, id: u64, prose: Prose) -> Result<()> {
     let (day, second) = (1 + id / 86_400, id % 86_400);
     let updated =
         format!("2026-01-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
@@ -96,6 +126,17 @@ fn write_record(text: &mut String, random: &mut fastrand::Rng, id: u64) -> Resul
     }
     text.push_str("],\"body\":\"");
     words(text, random, 14);
+    let parts: &[&str] = match prose {
+        Prose::Ascii => &[],
+        Prose::Escaped => &["\\r\\n", "\\\"quoted\\\"", "caf\\u00e9", "\\t", "\\u65e5\\u672c", "it's"],
+        Prose::Raw => &["\\n", "„so“", "café", "日本", "\\\"x\\\"", "it's", "plain", "text"],
+    };
+    for _ in 0..if parts.is_empty() { 0 } else { 20 } {
+        text.push(' ');
+        words(text, random, 2);
+        text.push(' ');
+        text.push_str(parts[random.usize(..parts.len())]);
+    }
     text.push_str("\"}");
     Ok(())
 }

@@ -62,7 +62,7 @@ fn refused(error: NumberError, wanted: &str) -> Refused {
 pub(crate) fn append(data: &mut Data, token: &Token<'_>, profile: Profile) -> Result<Converted, Refused> {
     match data {
         Data::Text(strings) => {
-            strings.bytes.extend_from_slice(as_text(token, profile)?.as_bytes());
+            strings.bytes.extend(as_text(token, profile)?.as_bytes());
             end_text(strings)?;
         }
         Data::Byte(values) => values.push(integer(token, "an 8-bit integer")?),
@@ -106,7 +106,7 @@ pub(crate) fn append(data: &mut Data, token: &Token<'_>, profile: Profile) -> Re
 /// Ends a text and checks its length.
 pub(crate) fn end_text(strings: &mut Strings) -> Result<(), Refused> {
     if let Some(limit) = strings.max_chars {
-        let text = strings.bytes.get(strings.open_start()..).unwrap_or_default();
+        let text = strings.bytes.as_slice().get(strings.open_start()..).unwrap_or_default();
         // Every byte but those that continue a character.
         let chars = text.iter().filter(|b| *b & 0xc0 != 0x80).count();
         if u32::try_from(chars).is_ok_and(|chars| chars > limit) || u32::try_from(chars).is_err() {

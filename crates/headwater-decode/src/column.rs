@@ -12,6 +12,7 @@ use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer
 use arrow_schema::{ArrowError, DataType as ArrowType, Fields};
 use headwater_connect::{DataType, StructField};
 
+use crate::bytes::Bytes;
 use crate::object::Object;
 use crate::time::DayCache;
 
@@ -20,7 +21,7 @@ use crate::time::DayCache;
 pub(crate) struct Strings {
     /// Where each ends; the first entry is 0 and belongs to none.
     ends: Vec<i32>,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     /// Longest text in characters.
     pub(crate) max_chars: Option<u32>,
 }
@@ -31,7 +32,7 @@ pub(crate) struct Full;
 
 impl Strings {
     fn new(max_chars: Option<u32>) -> Self {
-        Self { ends: vec![0], bytes: Vec::new(), max_chars }
+        Self { ends: vec![0], bytes: Bytes::default(), max_chars }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -47,7 +48,7 @@ impl Strings {
     }
 
     pub(crate) fn push(&mut self, value: &[u8]) -> Result<(), Full> {
-        self.bytes.extend_from_slice(value);
+        self.bytes.extend(value);
         self.end()
     }
 
@@ -63,7 +64,7 @@ impl Strings {
 
     fn get(&self, row: usize) -> &[u8] {
         let place = |i: usize| self.ends.get(i).map_or(0, |end| usize::try_from(*end).unwrap_or(0));
-        self.bytes.get(place(row)..place(row + 1)).unwrap_or_default()
+        self.bytes.as_slice().get(place(row)..place(row + 1)).unwrap_or_default()
     }
 
     fn truncate(&mut self, len: usize) {
@@ -75,9 +76,7 @@ impl Strings {
         let mut ends = Vec::with_capacity(self.ends.len());
         ends.push(0);
         let ends = std::mem::replace(&mut self.ends, ends);
-        let bytes = Vec::with_capacity(self.bytes.len());
-        let bytes = std::mem::replace(&mut self.bytes, bytes);
-        (OffsetBuffer::new(ends.into()), bytes)
+        (OffsetBuffer::new(ends.into()), self.bytes.take())
     }
 }
 
@@ -447,8 +446,10 @@ fn string_array(strings: &mut Strings, nulls: Option<NullBuffer>) -> Result<Stri
     };
     let fits = usize::try_from(offsets.last()).is_ok_and(|end| end == bytes.len());
     let nulls_fit = nulls.as_ref().is_none_or(|n| n.len() + 1 == offsets.len());
-    if !fits || !nulls_fit || simdutf8::basic::from_utf8(&bytes).is_err() || !offsets.iter().all(on_boundary)
-    {
+    // In ASCII every place is a boundary.
+    let text =
+        bytes.is_ascii() || (simdutf8::basic::from_utf8(&bytes).is_ok() && offsets.iter().all(on_boundary));
+    if !fits || !nulls_fit || !text {
         return Err(ArrowError::InvalidArgumentError("text that is not UTF-8".into()));
     }
     // SAFETY: the bytes are valid UTF-8 and no offset lies inside a character (both just checked). Offsets ascend from at

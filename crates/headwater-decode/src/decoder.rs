@@ -173,12 +173,9 @@ impl Decoder {
     }
 
     fn page_state<'a>(&self, body: &'a [u8]) -> Result<PageState<'a>, DecodeError> {
-        if let Err(error) = simdutf8::compat::from_utf8(body) {
-            return Err(DecodeError::Malformed {
-                offset: error.valid_up_to(),
-                record: None,
-                reason: "not UTF-8".into(),
-            });
+        if simdutf8::basic::from_utf8(body).is_err() {
+            let place = simdutf8::compat::from_utf8(body).map_or_else(|error| error.valid_up_to(), str::len);
+            return Err(DecodeError::Malformed { offset: place, record: None, reason: "not UTF-8".into() });
         }
         let parser = Parser {
             body,

@@ -26,6 +26,7 @@
 //! Start reading at `decoder.rs`, then `parser.rs` (values and objects) and `object.rs` (how layouts are learned).
 
 mod arrow_page;
+mod bytes;
 mod coerce;
 mod column;
 mod decoder;

@@ -38,9 +38,47 @@ fn digits16(body: &[u8], at: usize) -> Option<(u64, usize)> {
     Some((first * TENS[more] + second, 8 + more))
 }
 
+/// What may not stand behind the digits of an integer.
+#[inline(always)]
+fn goes_on(byte: u8) -> bool {
+    byte == b'.' || byte | 0x20 == b'e'
+}
+
+/// Digits at `at` where there are one to seven of them: their value, their number and the byte behind.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "one byte is taken")]
+fn digits7(body: &[u8], at: usize) -> Option<(u64, usize, u8)> {
+    let word = u64::from_le_bytes(*body.get(at..)?.first_chunk()?);
+    let lanes = word ^ 0x3030_3030_3030_3030;
+    let other = (lanes | lanes.wrapping_add(0x0606_0606_0606_0606)) & 0xf0f0_f0f0_f0f0_f0f0;
+    // The bits up to the first byte that is no digit: 8, 16, …, 64.
+    let bits = (other.trailing_zeros() | 7) ^ 7;
+    if bits.wrapping_sub(8) > 48 {
+        return None;
+    }
+    // The digits move to the end of the word; zeros stand before them.
+    let lanes = lanes << (64 - bits);
+    let pairs = lanes.wrapping_mul(10).wrapping_add(lanes >> 8);
+    let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
+    let high = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
+    Some((low.wrapping_add(high) >> 32, (bits / 8) as usize, (word >> bits) as u8))
+}
+
 /// Reads an integer of at most sixteen digits and no more than that: its value and the place behind it.
-#[inline]
+#[inline(always)]
+#[allow(clippy::cast_possible_wrap, reason = "seven digits")]
 pub(crate) fn fast_integer(body: &[u8], at: usize) -> Option<(i64, usize)> {
+    if let Some((value, count, next)) = digits7(body, at)
+        && !goes_on(next)
+        && (count == 1 || body[at] != b'0')
+    {
+        return Some((value as i64, at + count));
+    }
+    long_integer(body, at)
+}
+
+#[inline(never)]
+fn long_integer(body: &[u8], at: usize) -> Option<(i64, usize)> {
     let negative = *body.get(at)? == b'-';
     let start = at + usize::from(negative);
     let (value, count) = digits16(body, start)?;
@@ -56,8 +94,22 @@ pub(crate) fn fast_integer(body: &[u8], at: usize) -> Option<(i64, usize)> {
 }
 
 /// Reads a number of at most fifteen digits and without an exponent, for which one division is exactly rounded.
-#[inline]
+#[inline(always)]
 pub(crate) fn fast_double(body: &[u8], at: usize) -> Option<(f64, usize)> {
+    if let Some((whole, count, b'.')) = digits7(body, at)
+        && let Some((fraction, places, next)) = digits7(body, at + count + 1)
+        && !goes_on(next)
+        && (count == 1 || body[at] != b'0')
+    {
+        #[allow(clippy::cast_precision_loss, reason = "fourteen digits are exact")]
+        let value = (whole * TENS[places] + fraction) as f64 / POWERS[places];
+        return Some((value, at + count + 1 + places));
+    }
+    long_double(body, at)
+}
+
+#[inline(never)]
+fn long_double(body: &[u8], at: usize) -> Option<(f64, usize)> {
     let negative = *body.get(at)? == b'-';
     let start = at + usize::from(negative);
     let (mut value, count) = digits16(body, start)?;
@@ -299,6 +351,28 @@ mod tests {
             }
         }
         assert_eq!(tried, 20);
+    }
+
+    #[test]
+    fn every_length_of_number_is_read_fast() {
+        for digits in 1..=15 {
+            let whole = "123456789012345".get(..digits).unwrap();
+            for behind in [",", "}", " ", "]"] {
+                let padded = format!("{whole}{behind}                  ");
+                let expect = (whole.parse().unwrap(), digits);
+                assert_eq!(fast_integer(padded.as_bytes(), 0), Some(expect), "{padded}");
+                for places in 1..=15 - digits {
+                    let text = format!("{whole}.{}", "098765432109876".get(..places).unwrap());
+                    let padded = format!("{text}{behind}                  ");
+                    let expect = (text.parse().unwrap(), text.len());
+                    assert_eq!(fast_double(padded.as_bytes(), 0), Some(expect), "{padded}");
+                }
+            }
+            for behind in [".", "e", "E", ".5", "e5"] {
+                let padded = format!("{whole}{behind}                  ");
+                assert_eq!(fast_integer(padded.as_bytes(), 0), None, "{padded}");
+            }
+        }
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl Object {
 pub(crate) struct Gap {
     first: u128,
     mask: u128,
+    len: usize,
     bytes: Box<[u8]>,
 }
 
@@ -66,19 +67,24 @@ impl Gap {
             *first = *byte;
             *mask = 0xff;
         }
-        Self { first: u128::from_le_bytes(first), mask: u128::from_le_bytes(mask), bytes: bytes.into() }
+        Self {
+            first: u128::from_le_bytes(first),
+            mask: u128::from_le_bytes(mask),
+            len: bytes.len(),
+            bytes: bytes.into(),
+        }
     }
 
     /// The place behind the expected bytes, where they stand at `at`. Near the end of the body they are not looked
     /// for.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end(&self, body: &[u8], at: usize) -> Option<usize> {
         let chunk = u128::from_le_bytes(*chunk16(body, at)?);
         if (chunk ^ self.first) & self.mask != 0 {
             return None;
         }
-        let end = at + self.bytes.len();
-        if self.bytes.len() > 16 && body.get(at..end) != Some(&*self.bytes) {
+        let end = at + self.len;
+        if self.len > 16 && body.get(at..end) != Some(&*self.bytes) {
             return None;
         }
         Some(end)
@@ -102,7 +108,16 @@ pub(crate) enum Action {
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) gap: Gap,
+    /// The field whose value follows; beyond the fields where `action` is another.
+    pub(crate) field: usize,
     pub(crate) action: Action,
+}
+
+impl Step {
+    fn new(gap: Gap, action: Action) -> Self {
+        let field = if let Action::Field(field) = action { field } else { usize::MAX };
+        Self { gap, field, action }
+    }
 }
 
 /// The layout of an object.
@@ -164,14 +179,14 @@ impl Plan {
                     in_run = true;
                     let rest = members.get(i..).unwrap_or_default();
                     if rest.iter().all(|member| member.field.is_none()) {
-                        plan.steps.push(Step { gap, action: Action::RunToEnd });
+                        plan.steps.push(Step::new(gap, Action::RunToEnd));
                         plan.end = None;
                         return plan;
                     }
                     Action::Run(1)
                 }
             };
-            plan.steps.push(Step { gap, action });
+            plan.steps.push(Step::new(gap, action));
         }
         plan
     }

@@ -100,18 +100,21 @@ impl Parser<'_> {
     }
 
     /// Appends the value at `at` to `column`; gives the place behind it.
-    #[inline]
+    #[inline(never)]
     fn value(&mut self, column: &mut Column, at: usize) -> Parsed {
+        self.value_inlined(column, at)
+    }
+
+    /// As [`Parser::value`], for the places where most values are read.
+    #[inline(always)]
+    fn value_inlined(&mut self, column: &mut Column, at: usize) -> Parsed {
         let body = self.body;
-        let first = body.get(at).copied().unwrap_or(0);
+        let quoted = body.get(at) == Some(&b'"');
         match &mut column.data {
-            Data::Text(strings) if first == b'"' => {
+            Data::Text(strings) if quoted && strings.max_chars.is_none() => {
                 let end = text::append(body, at + 1, &mut strings.bytes)?;
-                if strings.max_chars.is_none() {
-                    strings.end()?;
-                    return Ok(end);
-                }
-                strings.drop_open();
+                strings.end()?;
+                return Ok(end);
             }
             Data::Long(values) => {
                 if let Some((value, end)) = number::fast_integer(body, at) {
@@ -119,17 +122,9 @@ impl Parser<'_> {
                     return Ok(end);
                 }
             }
-            Data::Timestamp(times) if first == b'"' => {
+            Data::Timestamp(times) if quoted => {
                 if let Some((micros, end)) = time::fast_timestamp(body, at + 1, &mut times.cache) {
                     times.values.push(micros);
-                    return Ok(end);
-                }
-            }
-            Data::Integer(values) => {
-                if let Some((value, end)) = number::fast_integer(body, at)
-                    && let Ok(value) = i32::try_from(value)
-                {
-                    values.push(value);
                     return Ok(end);
                 }
             }
@@ -150,14 +145,14 @@ impl Parser<'_> {
                     return Ok(at + 5);
                 }
             }
-            Data::Struct(object) if first == b'{' => {
+            Data::Struct(object) if body.get(at) == Some(&b'{') => {
                 let before = Mark { rows: object.rows, nulled: self.nulled };
                 return match self.object(object, at) {
                     Err(problem) => self.recover(column, before, at, problem),
                     end => end,
                 };
             }
-            Data::List(list) if first == b'[' => {
+            Data::List(list) if body.get(at) == Some(&b'[') => {
                 let nulled = self.nulled;
                 return match self.list(list, at) {
                     // A list that failed has not been ended, so that the column does not count it.
@@ -167,7 +162,20 @@ impl Parser<'_> {
             }
             _ => {}
         }
-        if first == b'n' && column.nullable && body.get(at..).is_some_and(|rest| rest.starts_with(b"null")) {
+        self.null_or_other(column, at)
+    }
+
+    #[inline(never)]
+    fn null_or_other(&mut self, column: &mut Column, at: usize) -> Parsed {
+        let body = self.body;
+        if let Data::Integer(values) = &mut column.data
+            && let Some((value, end)) = number::fast_integer(body, at)
+            && let Ok(value) = i32::try_from(value)
+        {
+            values.push(value);
+            return Ok(end);
+        }
+        if column.nullable && body.get(at..).is_some_and(|rest| rest.starts_with(b"null")) {
             column.push_null();
             return Ok(at + 4);
         }
@@ -264,7 +272,7 @@ impl Parser<'_> {
             return Ok(at + 1);
         }
         loop {
-            at = match self.value(&mut list.element, at) {
+            at = match self.value_inlined(&mut list.element, at) {
                 Ok(end) => end,
                 Err(problem) => return Err(problem.within("element")),
             };
@@ -316,7 +324,6 @@ impl Parser<'_> {
     }
 
     /// Appends the object at `start` (an opening brace) to `object`; gives the place behind it.
-    #[inline]
     pub(crate) fn object(&mut self, object: &mut Object, start: usize) -> Parsed {
         let body = self.body;
         let before = Mark { rows: object.rows, nulled: self.nulled };
@@ -325,14 +332,17 @@ impl Parser<'_> {
         let mut done = 0;
         for step in &object.plan.steps {
             let Some(value) = step.gap.end(body, at) else { break };
+            if let Some(column) = object.fields.get_mut(step.field) {
+                at = match self.value_inlined(column, value) {
+                    Ok(end) => end,
+                    Err(problem) => return Err(problem.within(&column.name)),
+                };
+                done += 1;
+                continue;
+            }
             match step.action {
-                Action::Field(field) => {
-                    let column = &mut object.fields[field];
-                    at = match self.value(column, value) {
-                        Ok(end) => end,
-                        Err(problem) => return Err(problem.within(&column.name)),
-                    };
-                }
+                // Its place is among the fields, so that it was read above.
+                Action::Field(_) => break,
                 Action::Skip => at = self.value_end(skip_space(body, value))?,
                 Action::Run(commas) => {
                     ran = true;
