@@ -63,17 +63,17 @@ impl Table {
         same: impl Fn(usize, u32) -> bool,
         mut found: impl FnMut(usize, u32),
     ) {
-        let mut candidates = [(0_u64, 0_usize); STRETCH];
+        let mut candidates = [0_u16; STRETCH];
         let mut count = 0;
-        for row in 0..rows.min(STRETCH) {
+        for (number, row) in (0_u16..).zip(0..rows.min(STRETCH)) {
             let hash = hash(row);
             let word = self.filter[top_bits(hash, self.filter_shift)];
             // Written always and counted only if it passes: a branch would be guessed wrong too often.
-            candidates[count] = (hash, row);
-            count += usize::from((word >> (hash & 63)) & (word >> (hash >> 6 & 63)) & 1 == 1);
+            candidates[count] = number;
+            count += usize::from((word >> (hash & 63) & 1 != 0) & (word >> (hash >> 6 & 63) & 1 != 0));
         }
-        for &(hash, row) in &candidates[..count] {
-            if let Ok(group) = self.seek(hash, |group| same(row, group)) {
+        for row in candidates[..count].iter().map(|row| usize::from(*row)) {
+            if let Ok(group) = self.seek(hash(row), |group| same(row, group)) {
                 found(row, group);
             }
         }

@@ -121,3 +121,73 @@ pub fn decide<S: Ord>(event: Event, at: &S, state: &State<S>) -> Decision {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Int64Array;
+    use arrow_schema::DataType;
+
+    use super::*;
+    use crate::RowCodec;
+
+    fn rows(at: &[i64]) -> Rows {
+        let column = Arc::new(Int64Array::from(at.to_vec()));
+        RowCodec::new(&[DataType::Int64]).unwrap().encode(&[column]).unwrap()
+    }
+
+    #[test]
+    fn the_last_event_has_the_greatest_sequence_and_of_equal_ones_is_the_later_row() {
+        let check = |group: &[u32], at: &[i64], expected: &[u32]| {
+            let groups = expected.len();
+            for split in 0..=at.len() {
+                let (first, second) = (rows(&at[..split]), rows(&at[split..]));
+                assert_eq!(last_events(group, groups, &[&first, &second]).unwrap(), expected, "{at:?}");
+            }
+        };
+        check(&[], &[], &[]);
+        check(&[0, 1, 0, 1], &[5, 5, 4, 6], &[0, 3]);
+        check(&[0, 0, 0], &[5, 5, 4], &[1]);
+        check(&[1, 0, 1, 1], &[-3, 0, -3, -9], &[1, 2]);
+    }
+
+    #[test]
+    fn groups_without_events_and_rows_without_groups_are_errors() {
+        let refused =
+            |group: &[u32], groups, at: &[i64]| last_events(group, groups, &[&rows(at)]).unwrap_err();
+        assert!(matches!(refused(&[0], 2, &[1]), CdcError::GroupWithoutEvent { group: 1 }));
+        let unknown = refused(&[0, 3], 2, &[1, 1]);
+        assert!(matches!(unknown, CdcError::UnknownGroup { row: 1, group: 3, groups: 2 }));
+        assert!(matches!(refused(&[0], 1, &[]), CdcError::UnevenLengths { expected: 1, found: 0, .. }));
+    }
+
+    #[test]
+    fn an_event_meets_what_is_stored() {
+        use HiddenAction as H;
+        use TargetAction as T;
+        // An event at 5 against the sequences of the row and of the tombstone.
+        let check = |event, upsert, tombstone, target, hidden| {
+            let decision = decide(event, &5, &State { upsert, tombstone });
+            assert_eq!(decision, Decision { target, hidden }, "{event:?} {upsert:?} {tombstone:?}");
+        };
+        check(Event::Upsert, None, None, T::Insert, H::Keep);
+        check(Event::Upsert, Some(4), None, T::Replace, H::Keep);
+        check(Event::Upsert, Some(5), None, T::Replace, H::Keep);
+        check(Event::Upsert, Some(6), None, T::Keep, H::Keep);
+        check(Event::Upsert, None, Some(4), T::Insert, H::Remove);
+        check(Event::Upsert, None, Some(5), T::Insert, H::Remove);
+        check(Event::Upsert, None, Some(6), T::Keep, H::Keep);
+        check(Event::Upsert, Some(6), Some(4), T::Keep, H::Remove);
+        check(Event::Upsert, Some(5), Some(5), T::Replace, H::Remove);
+        check(Event::Delete, None, None, T::Keep, H::Put);
+        check(Event::Delete, Some(4), None, T::Remove, H::Put);
+        check(Event::Delete, Some(5), None, T::Keep, H::Put);
+        check(Event::Delete, Some(6), None, T::Keep, H::Put);
+        check(Event::Delete, None, Some(4), T::Keep, H::Put);
+        check(Event::Delete, None, Some(5), T::Keep, H::Keep);
+        check(Event::Delete, None, Some(6), T::Keep, H::Keep);
+        check(Event::Delete, Some(6), Some(4), T::Keep, H::Put);
+        check(Event::Delete, Some(4), Some(5), T::Remove, H::Keep);
+    }
+}

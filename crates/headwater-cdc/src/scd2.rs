@@ -12,11 +12,12 @@
 //! Equal sequences: a delete wins over an upsert, except that an upsert at the sequence where a stored row was ended
 //! by a delete wins; of two upserts the stored one stays; in one batch the later row wins.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 
 use arrow_row::Rows;
 
 use crate::CdcError;
+use crate::hash::Seed;
 
 /// The new events of a micro-batch. Arrays describe the same rows.
 #[derive(Clone, Copy)]
@@ -113,7 +114,7 @@ pub fn apply(events: &Events<'_>, stored: &Stored<'_>, groups: usize) -> Result<
     check_lengths(events, stored)?;
     let new_rows = Grouped::new(events.group, groups)?;
     let old_rows = Grouped::new(stored.group, groups)?;
-    let tables = Tables { events, stored };
+    let tables = Tables::new(events, stored);
     let mut changes = Changes::default();
     let mut timeline = Timeline::default();
     for group in 0..groups {
@@ -222,11 +223,25 @@ impl Grouped {
     }
 }
 
-/// A sequence's bytes and where they came from.
+/// A sequence at work: its first bytes, which nearly always tell it from another, and where the rest is.
+///
+/// Rows of one codec are never the beginning of one another, so filling up with zeros does not change their order.
 #[derive(Clone, Copy)]
-struct Point<'a> {
-    bytes: &'a [u8],
+struct Point {
+    head: u128,
+    /// Whether there is more than the head.
+    cut: bool,
     seq: Seq,
+}
+
+/// The first bytes of a row as a number of the same order, and whether they are not all.
+fn head(bytes: &[u8]) -> (u128, bool) {
+    if let Some(head) = bytes.first_chunk::<16>() {
+        return (u128::from_be_bytes(*head), bytes.len() > 16);
+    }
+    let mut head = [0; 16];
+    head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    (u128::from_be_bytes(head), false)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -239,69 +254,83 @@ enum Kind {
 
 /// A row at work. Tails and tombstones have their place as start and end too.
 #[derive(Clone, Copy)]
-struct Entry<'a> {
-    at: Point<'a>,
+struct Entry {
+    at: Point,
     kind: Kind,
-    start: Point<'a>,
-    end: Option<Point<'a>>,
+    start: Point,
+    end: Option<Point>,
     data: Source,
     /// Continued by the next row, and therefore hidden.
     joined: bool,
     gone: bool,
 }
 
-impl<'a> Entry<'a> {
-    fn point(kind: Kind, at: Point<'a>, data: Source) -> Self {
+impl Entry {
+    fn point(kind: Kind, at: Point, data: Source) -> Self {
         Self { at, kind, start: at, end: Some(at), data, joined: false, gone: false }
     }
-
-    fn end_bytes(&self) -> Option<&'a [u8]> {
-        self.end.map(|end| end.bytes)
-    }
-
-    /// The order in which, of rows at one place, the last survives: tails give way to events, upserts to deletes, of copies of one
-    /// upsert the one whose run starts first and ends first stays, new rows give way to stored ones, and of new rows the later stays.
-    fn order(&self, other: &Self) -> Ordering {
-        let by_kind = self.at.bytes.cmp(other.at.bytes).then(self.kind.cmp(&other.kind));
-        by_kind
-            .then_with(|| match self.kind {
-                // Ends descend, and an open end, which is later than any, comes first.
-                Kind::Upsert => other.start.bytes.cmp(self.start.bytes).then_with(|| {
-                    (self.end.is_some(), Reverse(self.end_bytes()))
-                        .cmp(&(other.end.is_some(), Reverse(other.end_bytes())))
-                }),
-                _ => Ordering::Equal,
-            })
-            .then_with(|| self.data.cmp(&other.data))
-    }
 }
 
-struct Tables<'e, 'a> {
-    events: &'e Events<'a>,
-    stored: &'e Stored<'a>,
+/// What is needed of an event, side by side.
+struct NewRow {
+    at: (u128, bool),
+    tracked: u64,
 }
 
-impl<'a> Tables<'_, 'a> {
-    fn load(&self, new: &[u32], old: &[u32], timeline: &mut Timeline<'a>) -> Result<(), CdcError> {
-        let mut first: Option<&[u8]> = None;
+/// What is needed of a stored row, side by side: keys come in another order than stored rows lie in, and to gather a row from all
+/// of its columns would be to wait for memory again and again.
+struct OldRow {
+    at: (u128, bool),
+    start: (u128, bool),
+    end: (u128, bool),
+    tracked: u64,
+}
+
+struct Tables<'a> {
+    events: &'a Events<'a>,
+    stored: &'a Stored<'a>,
+    new: Vec<NewRow>,
+    old: Vec<OldRow>,
+}
+
+impl<'a> Tables<'a> {
+    fn new(events: &'a Events<'a>, stored: &'a Stored<'a>) -> Self {
+        let seed = Seed::random();
+        let new = events.at.iter().zip(events.tracked);
+        let new =
+            new.map(|(at, tracked)| NewRow { at: head(at.data()), tracked: seed.bytes(tracked.data()) });
+        let old = stored.at.iter().zip(stored.start).zip(stored.end).zip(stored.tracked);
+        let old = old.map(|(((at, start), end), tracked)| OldRow {
+            at: head(at.data()),
+            start: head(start.data()),
+            end: head(end.data()),
+            tracked: seed.bytes(tracked.data()),
+        });
+        let (new, old) = (new.collect(), old.collect());
+        Self { events, stored, new, old }
+    }
+
+    fn load(&self, new: &[u32], old: &[u32], timeline: &mut Timeline) -> Result<(), CdcError> {
+        let mut first: Option<Point> = None;
         for &row in new {
-            let bytes = self.events.at.row(row as usize).data();
+            let (head, cut) = self.new[row as usize].at;
+            let at = Point { head, cut, seq: Seq::New(row) };
             let kind = if self.events.delete[row as usize] { Kind::Tombstone } else { Kind::Upsert };
-            let mut entry = Entry::point(kind, Point { bytes, seq: Seq::New(row) }, Source::New(row));
+            let mut entry = Entry::point(kind, at, Source::New(row));
             if kind == Kind::Upsert {
                 entry.end = None;
             }
             timeline.entries.push(entry);
-            if first.is_none_or(|first| bytes < first) {
-                first = Some(bytes);
+            if first.is_none_or(|first| self.compare(at, first).is_lt()) {
+                first = Some(at);
             }
         }
-        let place = |row: u32| self.stored.at.row(row as usize).data();
-        let before = old.iter().map(|&row| place(row)).filter(|at| Some(*at) < first).max();
-        let from = before.or(first);
+        let Some(first) = first else { return Ok(()) };
+        let before = old.iter().map(|&row| self.stored_at(row)).filter(|at| self.compare(*at, first).is_lt());
+        let from = before.max_by(|a, b| self.compare(*a, *b)).unwrap_or(first);
         for &row in old {
             let entry = self.stored_entry(row)?;
-            if Some(entry.at.bytes) >= from {
+            if self.compare(entry.at, from).is_ge() {
                 timeline.entries.push(entry);
                 timeline.old.push(row);
             }
@@ -309,87 +338,147 @@ impl<'a> Tables<'_, 'a> {
         Ok(())
     }
 
-    fn stored_entry(&self, row: u32) -> Result<Entry<'a>, CdcError> {
-        let (stored, index) = (self.stored, row as usize);
-        let at = Point { bytes: stored.at.row(index).data(), seq: Seq::At(row) };
-        let start = Point { bytes: stored.start.row(index).data(), seq: Seq::Start(row) };
-        let end = Point { bytes: stored.end.row(index).data(), seq: Seq::End(row) };
-        let open = stored.open[index];
+    fn stored_at(&self, row: u32) -> Point {
+        let (head, cut) = self.old[row as usize].at;
+        Point { head, cut, seq: Seq::At(row) }
+    }
+
+    fn stored_start(&self, row: u32) -> Point {
+        let (head, cut) = self.old[row as usize].start;
+        Point { head, cut, seq: Seq::Start(row) }
+    }
+
+    fn stored_end(&self, row: u32) -> Option<Point> {
+        let (head, cut) = self.old[row as usize].end;
+        if self.stored.open[row as usize] { None } else { Some(Point { head, cut, seq: Seq::End(row) }) }
+    }
+
+    fn stored_entry(&self, row: u32) -> Result<Entry, CdcError> {
+        let (at, start, end) = (self.stored_at(row), self.stored_start(row), self.stored_end(row));
         let data = Source::Stored(row);
-        if !open && stored.hidden[index] && start.bytes == at.bytes && end.bytes == at.bytes {
+        let run = self.compare(start, at);
+        let open_for = end.map_or(Ordering::Greater, |end| self.compare(end, at));
+        if run.is_eq() && open_for.is_eq() && self.stored.hidden[row as usize] {
             return Ok(Entry::point(Kind::Tombstone, at, data));
         }
-        if start.bytes > at.bytes || (!open && end.bytes <= at.bytes) {
+        if run.is_gt() || open_for.is_le() {
             return Err(CdcError::ImpossibleRow { row });
         }
-        let end = if open { None } else { Some(end) };
         Ok(Entry { at, kind: Kind::Upsert, start, end, data, joined: false, gone: false })
     }
 
-    fn tracked(&self, source: Source) -> &'a [u8] {
-        match source {
-            Source::New(row) => self.events.tracked.row(row as usize).data(),
-            Source::Stored(row) => self.stored.tracked.row(row as usize).data(),
+    fn compare(&self, a: Point, b: Point) -> Ordering {
+        a.head.cmp(&b.head).then_with(|| {
+            if a.cut || b.cut { self.bytes(a.seq).cmp(self.bytes(b.seq)) } else { Ordering::Equal }
+        })
+    }
+
+    fn bytes(&self, seq: Seq) -> &'a [u8] {
+        match seq {
+            Seq::New(row) => self.events.at.row(row as usize).data(),
+            Seq::At(row) => self.stored.at.row(row as usize).data(),
+            Seq::Start(row) => self.stored.start.row(row as usize).data(),
+            Seq::End(row) => self.stored.end.row(row as usize).data(),
         }
     }
 
+    /// The order in which, of rows at one place, the last survives: tails give way to events, upserts to deletes, of copies of one
+    /// upsert the one whose run starts first and ends first stays, new rows give way to stored ones, and of new rows the later stays.
+    fn order(&self, a: &Entry, b: &Entry) -> Ordering {
+        let place = self.compare(a.at, b.at).then(a.kind.cmp(&b.kind));
+        let copies = || match (a.kind, a.end, b.end) {
+            (Kind::Upsert, a_end, b_end) => {
+                self.compare(b.start, a.start).then_with(|| match (a_end, b_end) {
+                    (Some(a), Some(b)) => self.compare(b, a),
+                    // An open end is later than any.
+                    (a, b) => a.is_some().cmp(&b.is_some()),
+                })
+            }
+            _ => Ordering::Equal,
+        };
+        place.then_with(copies).then_with(|| a.data.cmp(&b.data))
+    }
+
+    fn tracked(&self, source: Source) -> (u64, &'a Rows, u32) {
+        match source {
+            Source::New(row) => (self.new[row as usize].tracked, self.events.tracked, row),
+            Source::Stored(row) => (self.old[row as usize].tracked, self.stored.tracked, row),
+        }
+    }
+
+    fn same_tracked(&self, a: Source, b: Source) -> bool {
+        let ((hash_a, rows_a, a), (hash_b, rows_b, b)) = (self.tracked(a), self.tracked(b));
+        hash_a == hash_b && rows_a.row(a as usize).data() == rows_b.row(b as usize).data()
+    }
+
     /// Whether the second row continues the first, its neighbour: no delete lies between them, and the tracked values are equal.
-    fn joins(&self, first: &Entry<'_>, second: &Entry<'_>) -> bool {
+    fn joins(&self, first: &Entry, second: &Entry) -> bool {
         first.kind == Kind::Upsert
             && second.kind == Kind::Upsert
-            && first.end.is_none_or(|end| end.bytes >= second.at.bytes)
-            && self.tracked(first.data) == self.tracked(second.data)
+            && first.end.is_none_or(|end| self.compare(end, second.at).is_ge())
+            && self.same_tracked(first.data, second.data)
+    }
+
+    fn is_as_stored(&self, row: u32, entry: &Entry, hidden: bool) -> bool {
+        let same_end = match (self.stored_end(row), entry.end) {
+            (None, None) => true,
+            (Some(before), Some(now)) => self.compare(before, now).is_eq(),
+            _ => false,
+        };
+        self.stored.hidden[row as usize] == hidden
+            && same_end
+            && self.compare(self.stored_start(row), entry.start).is_eq()
     }
 }
 
 /// The working set of one key, and how it settles. Kept from key to key for its memory.
 #[derive(Default)]
-struct Timeline<'a> {
-    entries: Vec<Entry<'a>>,
+struct Timeline {
+    entries: Vec<Entry>,
     /// The stored rows among them, ascending.
     old: Vec<u32>,
     /// Those that stay where and as they are.
     staying: Vec<u32>,
 }
 
-impl<'a> Timeline<'a> {
+impl Timeline {
     fn clear(&mut self) {
         self.entries.clear();
         self.old.clear();
         self.staying.clear();
     }
 
-    fn settle(&mut self, tables: &Tables<'_, 'a>) {
-        self.entries.sort_unstable_by(Entry::order);
-        self.split();
-        self.keep_last_of_each_place();
+    fn settle(&mut self, tables: &Tables<'_>) {
+        self.entries.sort_unstable_by(|a, b| tables.order(a, b));
+        self.split(tables);
+        self.keep_last_of_each_place(tables);
         self.redraw(tables);
-        self.forget_absorbed();
+        self.forget_absorbed(tables);
     }
 
     /// A closed row that the next event falls into gives up its end, which becomes a row of its own.
-    fn split(&mut self) {
+    fn split(&mut self, tables: &Tables<'_>) {
         let count = self.entries.len();
         for index in 0..count {
             let entry = self.entries[index];
             if let (Kind::Upsert, Some(end)) = (entry.kind, entry.end)
                 && index + 1 < count
-                && self.entries[index + 1].at.bytes < end.bytes
+                && tables.compare(self.entries[index + 1].at, end).is_lt()
             {
                 self.entries[index].end = None;
                 self.entries.push(Entry::point(Kind::Tail, end, entry.data));
             }
         }
         if self.entries.len() > count {
-            self.entries.sort_unstable_by(Entry::order);
+            self.entries.sort_unstable_by(|a, b| tables.order(a, b));
         }
     }
 
-    fn keep_last_of_each_place(&mut self) {
+    fn keep_last_of_each_place(&mut self, tables: &Tables<'_>) {
         let mut kept = 0;
         for index in 0..self.entries.len() {
             let entry = self.entries[index];
-            if kept > 0 && self.entries[kept - 1].at.bytes == entry.at.bytes {
+            if kept > 0 && tables.compare(self.entries[kept - 1].at, entry.at).is_eq() {
                 kept -= 1;
             }
             self.entries[kept] = entry;
@@ -399,7 +488,7 @@ impl<'a> Timeline<'a> {
     }
 
     /// Draws runs anew: where each starts and ends.
-    fn redraw(&mut self, tables: &Tables<'_, 'a>) {
+    fn redraw(&mut self, tables: &Tables<'_>) {
         let mut joined_before = false;
         for index in 0..self.entries.len() {
             let entry = self.entries[index];
@@ -409,7 +498,7 @@ impl<'a> Timeline<'a> {
             }
             if joined_before {
                 self.entries[index].start = self.entries[index - 1].start;
-            } else if index > 0 && entry.start.bytes != entry.at.bytes {
+            } else if index > 0 {
                 self.entries[index].start = entry.at;
             }
             joined_before = false;
@@ -418,25 +507,25 @@ impl<'a> Timeline<'a> {
                 self.entries[index].end = None;
                 self.entries[index].joined = true;
                 joined_before = true;
-            } else if entry.end.is_none_or(|end| end.bytes > next.at.bytes) {
+            } else if entry.end.is_none_or(|end| tables.compare(end, next.at).is_gt()) {
                 self.entries[index].end = Some(next.at);
             }
         }
     }
 
     /// A delete that is the end of the row right before it needs no row of its own; one that is not stays as a tombstone.
-    fn forget_absorbed(&mut self) {
+    fn forget_absorbed(&mut self, tables: &Tables<'_>) {
         for index in 1..self.entries.len() {
             let before = self.entries[index - 1];
             let entry = &mut self.entries[index];
             entry.gone = entry.kind != Kind::Upsert
                 && before.kind == Kind::Upsert
-                && before.end_bytes() == Some(entry.at.bytes);
+                && before.end.is_some_and(|end| tables.compare(end, entry.at).is_eq());
         }
     }
 
     /// Adds what differs from what is stored.
-    fn report(&mut self, tables: &Tables<'_, 'a>, changes: &mut Changes) {
+    fn report(&mut self, tables: &Tables<'_>, changes: &mut Changes) {
         for entry in self.entries.iter().filter(|entry| !entry.gone) {
             let tombstone = entry.kind != Kind::Upsert;
             let hidden = tombstone || entry.joined;
@@ -463,12 +552,68 @@ impl<'a> Timeline<'a> {
     }
 }
 
-impl Tables<'_, '_> {
-    fn is_as_stored(&self, row: u32, entry: &Entry<'_>, hidden: bool) -> bool {
-        let (stored, index) = (self.stored, row as usize);
-        let end = if stored.open[index] { None } else { Some(stored.end.row(index).data()) };
-        stored.hidden[index] == hidden
-            && stored.start.row(index).data() == entry.start.bytes
-            && end == entry.end_bytes()
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Int64Array;
+    use arrow_schema::DataType;
+
+    use super::*;
+    use crate::RowCodec;
+
+    fn rows(at: &[i64]) -> Rows {
+        let column = Arc::new(Int64Array::from(at.to_vec()));
+        RowCodec::new(&[DataType::Int64]).unwrap().encode(&[column]).unwrap()
+    }
+
+    #[test]
+    fn arrays_that_do_not_describe_the_same_rows_are_errors() {
+        let (none, one) = (rows(&[]), rows(&[1]));
+        let events = Events { group: &[0], at: &one, delete: &[false], tracked: &one };
+        let stored = Stored {
+            group: &[],
+            at: &none,
+            start: &none,
+            end: &none,
+            open: &[],
+            hidden: &[],
+            tracked: &none,
+        };
+        assert_eq!(apply(&events, &stored, 1).unwrap().written.len(), 1);
+        let refused = |events: Events<'_>, stored: Stored<'_>| match apply(&events, &stored, 1) {
+            Err(CdcError::UnevenLengths { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(Events { at: &none, ..events }, stored), "sequences of events");
+        assert_eq!(refused(Events { delete: &[], ..events }, stored), "deletes");
+        assert_eq!(refused(Events { tracked: &none, ..events }, stored), "tracked values of events");
+        assert_eq!(refused(events, Stored { at: &one, ..stored }), "record starts");
+        assert_eq!(refused(events, Stored { start: &one, ..stored }), "starts");
+        assert_eq!(refused(events, Stored { end: &one, ..stored }), "ends");
+        assert_eq!(refused(events, Stored { open: &[true], ..stored }), "open ends");
+        assert_eq!(refused(events, Stored { hidden: &[true], ..stored }), "hidden marks");
+        assert_eq!(refused(events, Stored { tracked: &one, ..stored }), "tracked values of stored rows");
+        let unknown = apply(&Events { group: &[1], ..events }, &stored, 1);
+        assert!(matches!(unknown, Err(CdcError::UnknownGroup { row: 0, group: 1, groups: 1 })));
+        let unknown = working_set(&[0], &one, &[2], &one, 1);
+        assert!(matches!(unknown, Err(CdcError::UnknownGroup { row: 0, group: 2, groups: 1 })));
+    }
+
+    #[test]
+    fn stored_rows_of_other_keys_are_left_alone() {
+        let (none, one) = (rows(&[]), rows(&[1]));
+        let events = Events { group: &[], at: &none, delete: &[], tracked: &none };
+        // The row is impossible, which nobody finds out as long as its key has no event.
+        let stored = Stored {
+            group: &[0],
+            at: &one,
+            start: &rows(&[5]),
+            end: &one,
+            open: &[false],
+            hidden: &[false],
+            tracked: &one,
+        };
+        assert_eq!(apply(&events, &stored, 1).unwrap(), Changes::default());
     }
 }

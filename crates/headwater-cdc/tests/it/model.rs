@@ -28,6 +28,8 @@ pub(crate) type Values = (Option<String>, Option<String>);
 pub(crate) enum Sequence {
     Long,
     Text,
+    /// Equal for longer than any shortcut looks.
+    LongText,
     Double,
     Decimal,
     Timestamp,
@@ -35,8 +37,8 @@ pub(crate) enum Sequence {
 }
 
 impl Sequence {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Long, Self::Text, Self::Double, Self::Decimal, Self::Timestamp, Self::Struct];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Long, Self::Text, Self::LongText, Self::Double, Self::Decimal, Self::Timestamp, Self::Struct];
 
     fn array(self, at: &[Option<i64>]) -> ArrayRef {
         let split = |high: bool| -> ArrayRef {
@@ -50,6 +52,10 @@ impl Sequence {
             Self::Long => Arc::new(Int64Array::from(at.to_vec())),
             Self::Text => {
                 Arc::new(at.iter().map(|at| at.map(|at| format!("{at:08}"))).collect::<StringArray>())
+            }
+            Self::LongText => {
+                let text = |at: i64| format!("{}{at:08}", "the sequence ".repeat(3));
+                Arc::new(at.iter().map(|at| at.map(text)).collect::<StringArray>())
             }
             Self::Double => {
                 Arc::new(at.iter().map(|at| at.map(|at| at as f64 / 8.0 - 1.0)).collect::<Float64Array>())
@@ -83,7 +89,9 @@ impl Sequence {
 /// Which columns are tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tracked {
+    Nothing,
     Name,
+    NameNote,
     /// The sequence too.
     All,
 }
@@ -97,7 +105,9 @@ impl Tracked {
         let note = text(|(_, note)| note.as_deref());
         let at: Vec<Option<i64>> = at.iter().copied().map(Some).collect();
         let columns = match self {
+            Self::Nothing => vec![],
             Self::Name => vec![name],
+            Self::NameNote => vec![name, note],
             Self::All => vec![name, note, sequence.array(&at)],
         };
         let types: Vec<DataType> = columns.iter().map(|column| column.data_type().clone()).collect();

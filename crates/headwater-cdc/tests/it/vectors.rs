@@ -7,7 +7,7 @@ use crate::model::{Current, Event, History, Row, Sequence, Tracked, Values};
 const VECTORS: &str = include_str!("../data/auto_cdc_vectors.json");
 
 /// `U<seq><name>[:note]` is an upsert, `D<seq>` a delete, `-` no name.
-fn event(text: &str) -> Event {
+pub(crate) fn event(text: &str) -> Event {
     let (kind, rest) = text.split_at(1);
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let (at, values) = rest.split_at(end);
