@@ -3,6 +3,7 @@
 #![no_main]
 
 #[path = "../../tests/it/reference.rs"]
+#[allow(dead_code, reason = "some of it is for the tests only")]
 mod reference;
 
 use headwater_connect::Page;
