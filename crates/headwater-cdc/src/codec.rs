@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{
-    Array, ArrayRef, FixedSizeListArray, GenericListArray, MapArray, NullArray, OffsetSizeTrait, StructArray,
+    Array, ArrayRef, FixedSizeListArray, GenericListArray, MapArray, NullArray, OffsetSizeTrait, RecordBatch,
+    StructArray,
 };
 use arrow_row::{RowConverter, Rows, SortField};
 use arrow_schema::{DataType, Field};
@@ -65,7 +66,7 @@ impl RowCodec {
         Ok(rows)
     }
 
-    /// The rows of several chunks, one after the other.
+    /// The rows of several chunks, one after the other. A codec without columns gives no rows here; see [`Self::encode_batches`].
     ///
     /// # Errors
     /// As [`Self::encode`].
@@ -73,6 +74,23 @@ impl RowCodec {
         let mut rows = self.empty();
         for columns in chunks {
             self.append(&mut rows, columns, columns.first().map_or(0, |column| column.len()))?;
+        }
+        Ok(rows)
+    }
+
+    /// The rows of several batches, one after the other, by the places of their columns. Rows are counted even where there are no columns.
+    ///
+    /// # Errors
+    /// As [`Self::encode`]; [`CdcError::UnknownColumn`] for a place that a batch does not have.
+    pub fn encode_batches(&self, batches: &[RecordBatch], places: &[usize]) -> Result<Rows, CdcError> {
+        let mut rows = self.empty();
+        for batch in batches {
+            let column = |place: &usize| {
+                let column = batch.columns().get(*place).map(Arc::clone);
+                column.ok_or_else(|| CdcError::UnknownColumn { path: format!("number {place}") })
+            };
+            let columns = places.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+            self.append(&mut rows, &columns, batch.num_rows())?;
         }
         Ok(rows)
     }

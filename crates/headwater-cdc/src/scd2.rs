@@ -117,19 +117,24 @@ pub fn apply(events: &Events<'_>, stored: &Stored<'_>, groups: usize) -> Result<
     let tables = Tables::new(events, stored);
     let mut changes = Changes::default();
     let mut timeline = Timeline::default();
-    for group in 0..groups {
-        let new = new_rows.of(group);
-        if new.is_empty() {
-            continue;
+    let mut cutoffs = Vec::with_capacity(BLOCK);
+    for begin in (0..groups).step_by(BLOCK) {
+        let block = begin..groups.min(begin + BLOCK);
+        cutoffs.clear();
+        cutoffs.extend(block.clone().map(|group| tables.cutoff(new_rows.of(group), old_rows.of(group))));
+        for (group, cutoff) in block.zip(&cutoffs) {
+            let Some(cutoff) = *cutoff else { continue };
+            timeline.clear();
+            tables.load(new_rows.of(group), old_rows.of(group), cutoff, &mut timeline)?;
+            timeline.settle(&tables);
+            timeline.report(&tables, &mut changes);
         }
-        let old = old_rows.of(group);
-        timeline.clear();
-        tables.load(new, old, &mut timeline)?;
-        timeline.settle(&tables);
-        timeline.report(&tables, &mut changes);
     }
     Ok(changes)
 }
+
+/// Keys are worked on in blocks of this many: the first look at the rows of all of them, which waits for memory, overlaps.
+const BLOCK: usize = 256;
 
 /// Which of the stored rows [`apply`] looks at: of each key those from the last one before the key's first event of the batch on.
 ///
@@ -310,32 +315,35 @@ impl<'a> Tables<'a> {
         Self { events, stored, new, old }
     }
 
-    fn load(&self, new: &[u32], old: &[u32], timeline: &mut Timeline) -> Result<(), CdcError> {
-        let mut first: Option<Point> = None;
+    /// Where the working set of a key begins: at its last stored row before the first event, or at that; none without events.
+    fn cutoff(&self, new: &[u32], old: &[u32]) -> Option<Point> {
+        let first = new.iter().map(|&row| self.new_at(row)).min_by(|a, b| self.compare(*a, *b))?;
+        let before = old.iter().map(|&row| self.stored_at(row)).filter(|at| self.compare(*at, first).is_lt());
+        before.max_by(|a, b| self.compare(*a, *b)).or(Some(first))
+    }
+
+    fn load(&self, new: &[u32], old: &[u32], cutoff: Point, timeline: &mut Timeline) -> Result<(), CdcError> {
         for &row in new {
-            let (head, cut) = self.new[row as usize].at;
-            let at = Point { head, cut, seq: Seq::New(row) };
             let kind = if self.events.delete[row as usize] { Kind::Tombstone } else { Kind::Upsert };
-            let mut entry = Entry::point(kind, at, Source::New(row));
+            let mut entry = Entry::point(kind, self.new_at(row), Source::New(row));
             if kind == Kind::Upsert {
                 entry.end = None;
             }
             timeline.entries.push(entry);
-            if first.is_none_or(|first| self.compare(at, first).is_lt()) {
-                first = Some(at);
-            }
         }
-        let Some(first) = first else { return Ok(()) };
-        let before = old.iter().map(|&row| self.stored_at(row)).filter(|at| self.compare(*at, first).is_lt());
-        let from = before.max_by(|a, b| self.compare(*a, *b)).unwrap_or(first);
         for &row in old {
             let entry = self.stored_entry(row)?;
-            if self.compare(entry.at, from).is_ge() {
+            if self.compare(entry.at, cutoff).is_ge() {
                 timeline.entries.push(entry);
                 timeline.old.push(row);
             }
         }
         Ok(())
+    }
+
+    fn new_at(&self, row: u32) -> Point {
+        let (head, cut) = self.new[row as usize].at;
+        Point { head, cut, seq: Seq::New(row) }
     }
 
     fn stored_at(&self, row: u32) -> Point {

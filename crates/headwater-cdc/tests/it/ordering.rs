@@ -193,6 +193,14 @@ fn rows_without_columns_are_equal() {
     assert_eq!(rows.num_rows(), 3);
     assert!(rows.iter().all(|row| row == rows.row(0)));
     assert_eq!(codec.encode(&[]).unwrap().num_rows(), 0);
+    let number: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let batch = RecordBatch::try_from_iter([("n", number)]).unwrap();
+    assert_eq!(codec.encode_batches(&[batch.clone(), batch.slice(1, 2)], &[]).unwrap().num_rows(), 5);
+    let numbers = RowCodec::new(&[DataType::Int64]).unwrap();
+    let rows = numbers.encode_batches(&[batch.clone(), batch.slice(0, 1)], &[0]).unwrap();
+    assert_eq!((rows.num_rows(), rows.row(0) == rows.row(3)), (4, true));
+    let beyond = numbers.encode_batches(&[batch], &[1]);
+    assert!(matches!(beyond, Err(CdcError::UnknownColumn { path }) if path == "number 1"));
 }
 
 #[test]
