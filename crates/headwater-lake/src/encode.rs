@@ -4,7 +4,7 @@
 //! is where the time goes.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::{RecordBatch, StructArray};
 use arrow_schema::{FieldRef, SchemaRef};
@@ -29,6 +29,8 @@ use crate::tune;
 /// Rows at which a row group is closed.
 const ROW_GROUP_ROWS: usize = 250_000;
 const ENCODE_THREADS: usize = 2;
+/// Size of the pieces in which encoded bytes come.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// What the files of a table look like.
 #[derive(Debug, Clone)]
@@ -68,13 +70,55 @@ impl Layout {
     }
 }
 
-/// Bytes that have been encoded and not been taken yet.
+/// Bytes that have been encoded and not been taken yet, in pieces: one buffer that grows would be copied again and
+/// again, and would take twice its size.
+#[derive(Debug, Default)]
+struct Encoded {
+    full: Vec<Bytes>,
+    /// The piece that is being filled.
+    open: BytesMut,
+    bytes: usize,
+}
+
+impl Encoded {
+    fn extend(&mut self, mut bytes: &[u8]) {
+        self.bytes += bytes.len();
+        while !bytes.is_empty() {
+            if self.open.capacity() == self.open.len() {
+                self.close_piece();
+                self.open.reserve(PIECE_BYTES);
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(self.open.capacity() - self.open.len()));
+            self.open.extend_from_slice(now);
+            bytes = later;
+        }
+    }
+
+    fn close_piece(&mut self) {
+        if !self.open.is_empty() {
+            self.full.push(std::mem::take(&mut self.open).freeze());
+        }
+    }
+
+    fn take(&mut self) -> Vec<Bytes> {
+        self.close_piece();
+        self.bytes = 0;
+        std::mem::take(&mut self.full)
+    }
+}
+
 #[derive(Debug, Clone, Default)]
-struct Out(Arc<Mutex<BytesMut>>);
+struct Out(Arc<Mutex<Encoded>>);
+
+impl Out {
+    fn lock(&self) -> MutexGuard<'_, Encoded> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.lock().extend(bytes);
         Ok(bytes.len())
     }
 
@@ -246,20 +290,20 @@ impl Encoder {
 
     /// Encoded bytes that [`Encoder::take`] would give.
     pub(crate) fn pending_bytes(&self) -> usize {
-        self.out.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.out.lock().bytes
     }
 
     /// Takes encoded bytes.
-    pub(crate) fn take(&self) -> Bytes {
-        self.out.0.lock().unwrap_or_else(PoisonError::into_inner).split().freeze()
+    pub(crate) fn take(&self) -> Vec<Bytes> {
+        self.out.lock().take()
     }
 
     /// Ends the file. Gives the last bytes and the statistics, as JSON text.
-    pub(crate) fn finish(mut self) -> Result<(Bytes, String), BoxError> {
+    pub(crate) fn finish(mut self) -> Result<(Vec<Bytes>, String), BoxError> {
         self.close_group()?;
         self.writer.finish()?;
         let stats: StructArray = self.stats.finish()?.ok_or("a file without rows")?;
-        let rest = self.out.0.lock().unwrap_or_else(PoisonError::into_inner).split().freeze();
+        let rest = self.out.lock().take();
         Ok((rest, stats_json(stats)?))
     }
 }

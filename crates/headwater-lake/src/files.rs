@@ -382,7 +382,7 @@ impl OpenFile {
         if self.encoder.pending_bytes() == 0 {
             return Ok(());
         }
-        self.pending.push(self.encoder.take());
+        self.pending.extend(self.encoder.take());
         while self.pending.bytes >= part {
             let payload = self.pending.take(part);
             self.upload_part(context, payload).await?;
@@ -415,7 +415,7 @@ impl OpenFile {
             in_doubt: false,
         };
         let (rest, stats) = blocking(move || encoder.finish()).await?.map_err(failed)?;
-        self.pending.push(rest);
+        self.pending.extend(rest);
         let size = self.uploaded + u64::try_from(self.pending.bytes).unwrap_or(0);
         match self.upload {
             None => {
@@ -444,9 +444,9 @@ struct Pending {
 }
 
 impl Pending {
-    fn push(&mut self, piece: Bytes) {
-        self.bytes += piece.len();
-        self.pieces.push_back(piece);
+    fn extend(&mut self, pieces: Vec<Bytes>) {
+        self.bytes += pieces.iter().map(Bytes::len).sum::<usize>();
+        self.pieces.extend(pieces);
     }
 
     /// Takes so many bytes, or all where there are fewer.
