@@ -8,7 +8,7 @@ help:
 	@echo "make demo    build headwater and run the embedded example into Delta tables"
 	@echo "make test    set up what the tests need, then run every test"
 	@echo "make check   formatting, lints, repository rules"
-	@echo "make bench   throughput against a hand-written baseline, and the decoder alone"
+	@echo "make bench   throughput, changes to large tables and cold start against baselines, and the decoder alone"
 
 demo:
 	$(CARGO) build --release --locked
@@ -29,4 +29,8 @@ check:
 
 bench:
 	$(CARGO) run --release --locked --package headwater-bench -- w1
+	$(CARGO) build --release --locked
+	$(CARGO) run --release --locked --package headwater-bench -- start
+	testing/setup-readers.sh
+	$(CARGO) run --release --locked --package headwater-bench -- cdc
 	$(CARGO) run --release --locked --package headwater-bench -- decode

@@ -3,11 +3,13 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-/// CPU seconds (user and system, in steps of the kernel's clock tick) and the peak of resident memory.
+/// CPU seconds (user and system, in steps of the kernel's clock tick), the peak of resident memory, and the bytes that
+/// were read of files and sockets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) cpu_secs: f64,
     pub(crate) peak_rss_bytes: u64,
+    pub(crate) read_bytes: u64,
 }
 
 impl Usage {
@@ -22,10 +24,16 @@ impl Usage {
         let status = std::fs::read_to_string("/proc/self/status")?;
         let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
         let kib: u64 = peak.trim().trim_end_matches(" kB").parse()?;
-        Ok(Self { cpu_secs: f64::from(ticks) / 100.0, peak_rss_bytes: kib * 1024 })
+        let io = std::fs::read_to_string("/proc/self/io")?;
+        let read = io.lines().find_map(|l| l.strip_prefix("rchar:")).context("no rchar")?;
+        let read_bytes = read.trim().parse()?;
+        Ok(Self { cpu_secs: f64::from(ticks) / 100.0, peak_rss_bytes: kib * 1024, read_bytes })
     }
 
     pub(crate) fn to_json(self, wall_secs: f64, rows: u64) -> Value {
-        json!({"cpu_secs": self.cpu_secs, "peak_rss_bytes": self.peak_rss_bytes, "wall_secs": wall_secs, "rows": rows})
+        json!({
+            "cpu_secs": self.cpu_secs, "peak_rss_bytes": self.peak_rss_bytes, "read_bytes": self.read_bytes,
+            "wall_secs": wall_secs, "rows": rows,
+        })
     }
 }
