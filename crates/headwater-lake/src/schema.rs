@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::{LakeError, SchemaChange, TableName};
 
-const MAPPING_ID: &str = "delta.columnMapping.id";
-const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
+pub(crate) const MAPPING_ID: &str = "delta.columnMapping.id";
+pub(crate) const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
 const TYPE_CHANGES: &str = "delta.typeChanges";
 /// Under this key the Parquet writer looks for the id of a column.
 const PARQUET_FIELD_ID: &str = "PARQUET:field_id";

@@ -15,6 +15,7 @@ use crate::cdc::vectors;
 use crate::encode::Layout;
 use crate::files::{DataFiles, Limits};
 use crate::kernel::{LiveFile, damaged};
+use crate::schema::{MAPPING_ID, PHYSICAL_NAME};
 use crate::table::Table;
 
 /// The column of hidden rows that says when they were hidden.
@@ -193,7 +194,13 @@ fn loosened(stats: &str) -> String {
 pub(crate) fn hidden_schema(schema: &StructType) -> StructType {
     let own = schema.fields.iter().map(|f| StructField { nullable: true, ..f.clone() });
     let mut fields: Vec<StructField> = own.collect();
-    fields.push(StructField::nullable(REMEMBERED_AT, DataType::Timestamp));
+    let mut remembered = StructField::nullable(REMEMBERED_AT, DataType::Timestamp);
+    if schema.fields.iter().any(|f| f.metadata.contains_key(MAPPING_ID)) {
+        // The table's own columns get their ids from the bottom.
+        remembered.metadata.insert(MAPPING_ID.into(), i32::MAX.into());
+        remembered.metadata.insert(PHYSICAL_NAME.into(), REMEMBERED_AT.into());
+    }
+    fields.push(remembered);
     StructType { fields }
 }
 

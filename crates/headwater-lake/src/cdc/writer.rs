@@ -56,8 +56,8 @@ pub(crate) struct CdcWriter {
     pending: Vec<RecordBatch>,
     pending_bytes: usize,
     rows: u64,
-    /// What was applied last, to apply it again where another writer came in between; `None` once it was more than one
-    /// part.
+    /// What was applied since the last commit, to apply it again where another writer came in between; `None` where that
+    /// was more than one part, or a snapshot.
     replay: Option<Vec<RecordBatch>>,
     parts: u32,
     comparison: Option<Comparison>,
@@ -73,6 +73,8 @@ pub(crate) struct CdcWriter {
 struct Sides {
     target: Side,
     hidden: Side,
+    /// The version of the hidden table.
+    hidden_version: Option<u64>,
 }
 
 /// How an attempt to commit ended.
@@ -116,7 +118,7 @@ impl CdcWriter {
             pending: Vec::new(),
             pending_bytes: 0,
             rows: 0,
-            replay: None,
+            replay: Some(Vec::new()),
             parts: 0,
             comparison: None,
             counts: Counts::default(),
@@ -155,9 +157,10 @@ impl CdcWriter {
         }
         let (mut live, mut hidden_live) = (Vec::new(), Vec::new());
         let hidden = self.table.hidden()?;
+        let hidden_version = self.base().and_then(|v| v.cdc.as_ref()).and_then(|record| record.hidden);
         if let Some(view) = self.base() {
             live = self.table.live_files(view).await?;
-            if let Some(version) = view.cdc.as_ref().and_then(|record| record.hidden) {
+            if let Some(version) = hidden_version {
                 hidden_live = hidden.live_files(&hidden.view_at(version).await?).await?;
             }
         }
@@ -169,7 +172,7 @@ impl CdcWriter {
         let layout = self.hidden_layout()?;
         let target = Side::new(self.table.clone(), Arc::clone(&self.layout), live, limits, cache)?;
         let hidden = Side::new(hidden, layout, hidden_live, limits, 0)?;
-        self.sides = Some(Sides { target, hidden });
+        self.sides = Some(Sides { target, hidden, hidden_version });
         Ok(())
     }
 
@@ -184,12 +187,27 @@ impl CdcWriter {
         if self.pending.is_empty() {
             return Ok(());
         }
+        let snapshot = matches!(self.cdc.feed, Feed::Snapshot { .. });
+        if snapshot {
+            self.freshen().await?;
+        }
         let batches = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
-        let snapshot = matches!(self.cdc.feed, Feed::Snapshot { .. });
         self.parts += 1;
         self.replay = (self.parts == 1 && !snapshot).then(|| batches.clone());
         self.apply_batches(&batches).await
+    }
+
+    /// Takes in what others have committed, before something begins that is too large to be done twice.
+    async fn freshen(&mut self) -> Result<(), LakeError> {
+        if self.view.is_none() || self.parts > 0 || self.comparison.is_some() {
+            return Ok(());
+        }
+        let (pending, bytes, rows) = (std::mem::take(&mut self.pending), self.pending_bytes, self.rows);
+        self.catch_up().await?;
+        (self.pending, self.pending_bytes, self.rows) = (pending, bytes, rows);
+        self.replay = Some(Vec::new());
+        Ok(())
     }
 
     async fn apply_batches(&mut self, batches: &[RecordBatch]) -> Result<(), LakeError> {
@@ -247,6 +265,7 @@ impl CdcWriter {
         if !matches!(self.cdc.feed, Feed::Snapshot { .. }) {
             return Ok(());
         }
+        self.freshen().await?;
         self.sides().await?;
         let version = self.version;
         let comparison = self.comparison.take();
@@ -261,7 +280,7 @@ impl CdcWriter {
         if let Some(sides) = &mut self.sides {
             sides.target.settle().await?;
         }
-        self.parts = self.parts.max(2);
+        self.replay = None;
         Ok(())
     }
 
@@ -495,7 +514,7 @@ impl CdcWriter {
     fn settle(&mut self) {
         self.rows = 0;
         self.parts = 0;
-        self.replay = None;
+        self.replay = Some(Vec::new());
         self.counts = Counts::default();
     }
 
@@ -512,14 +531,16 @@ impl CdcWriter {
             sides.target.committed(self.table.live_files(view).await?)?;
             let hidden = sides.hidden.set.table.clone();
             let version = view.cdc.as_ref().and_then(|record| record.hidden);
+            // Another writer may have changed the hidden rows since.
+            if version == sides.hidden_version && !sides.hidden.set.is_changed() {
+                return Ok(());
+            }
             let live = match version {
-                Some(version) if sides.hidden.set.is_changed() => {
-                    hidden.live_files(&hidden.view_at(version).await?).await?
-                }
-                Some(_) => return Ok(()),
+                Some(version) => hidden.live_files(&hidden.view_at(version).await?).await?,
                 None => Vec::new(),
             };
             sides.hidden.committed(live)?;
+            sides.hidden_version = version;
         }
         Ok(())
     }
@@ -566,6 +587,7 @@ impl CdcWriter {
             return Err(self.conflict("it changed rows while a large micro-batch was being applied"));
         };
         self.clear().await?;
+        self.sides = None;
         let replace = self.spec.full_refresh;
         let next = plan(&self.table, Some(&view), &self.spec, replace)?;
         let fits = physical_arrow(&next.schema) == self.layout.arrow;
@@ -577,8 +599,12 @@ impl CdcWriter {
         if !fits {
             return Err(self.conflict("it changed the columns"));
         }
-        self.pending = batches;
-        self.apply().await
+        if batches.is_empty() {
+            return Ok(());
+        }
+        self.parts = 1;
+        self.replay = Some(batches.clone());
+        self.apply_batches(&batches).await
     }
 
     /// Forgets what was applied and is not committed.
@@ -684,10 +710,9 @@ fn mapping_properties(plan: &Plan, view: Option<&View>) -> Value {
     let written = plan.lines.iter().find_map(|line| line.get("metaData"));
     let metadata = written.or(view.map(|v| &v.metadata));
     let mut properties = json!({"delta.enableDeletionVectors": "true"});
-    for name in ["delta.columnMapping.mode", "delta.columnMapping.maxColumnId"] {
-        if let Some(value) = metadata.and_then(|m| m["configuration"].get(name)) {
-            properties[name] = value.clone();
-        }
+    if let Some(mode) = metadata.and_then(|m| m["configuration"].get("delta.columnMapping.mode")) {
+        properties["delta.columnMapping.mode"] = mode.clone();
+        properties["delta.columnMapping.maxColumnId"] = i32::MAX.to_string().into();
     }
     properties
 }
@@ -751,6 +776,7 @@ impl TableWriter for CdcWriter {
         self.pending.push(rows);
         let most = (self.spec.memory_bytes / PENDING_SHARE).max(LEAST_PENDING_BYTES);
         if self.pending_bytes >= most {
+            self.freshen().await?;
             self.apply().await?;
         }
         Ok(())

@@ -9,6 +9,8 @@
 
 mod canon;
 mod cdc;
+mod cdc_model;
+mod cdc_values;
 mod commit;
 mod common;
 mod faults;
