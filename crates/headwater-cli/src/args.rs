@@ -135,6 +135,7 @@ pub(crate) enum Command {
   headwater show
   headwater show example.orders --limit 5 --columns order_id,status
   headwater show main.example.orders --history
+  headwater show example.orders --history 1042
   headwater show example.orders --version 3 --json")]
     Show(Show),
     /// Merge small files of a table and purge its dead rows
@@ -371,9 +372,13 @@ pub(crate) struct Show {
     /// Version of the table; the newest by default
     #[arg(long, value_name = "N", requires = "table")]
     pub(crate) version: Option<u64>,
-    /// The versions of the table instead of its rows
-    #[arg(long, conflicts_with_all = ["version", "columns"], requires = "table")]
-    pub(crate) history: bool,
+    /// The versions of the table instead of its rows; with a key, the timeline of that key
+    ///
+    /// A key is the value of the key column, or `column=value` for each, separated by commas, or a JSON object. The
+    /// table must keep its history (SCD_TYPE_2).
+    #[arg(long, value_name = "KEY", num_args = 0..=1, default_missing_value = "", requires = "table")]
+    #[arg(conflicts_with_all = ["version", "columns"])]
+    pub(crate) history: Option<String>,
     /// Only these columns, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "COLUMNS", requires = "table")]
     pub(crate) columns: Vec<String>,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::context::FlowContext;
 use crate::memory::BytesPermit;
+use crate::plan::Part;
 use crate::quarantine::Quarantine;
 use crate::reading::{Fetched, Reader};
 use crate::writing::{InDoubt, Staging, WriteCommand, WriteEnd, WriteStage};
@@ -54,15 +55,17 @@ const INLINE_PAGE_BYTES: usize = 32 * 1024;
 /// When dropped, the table is as its last commit left it.
 pub(crate) async fn run(
     context: &Arc<FlowContext>,
-    plan: &TablePlan,
+    (plan, part): (&TablePlan, Part),
     connector: Arc<dyn Connector>,
     profile: Profile,
     writer: Box<dyn TableWriter>,
 ) -> Result<AttemptEnd, AttemptFailure> {
     let start = writer.flow_state().and_then(|state| state.offset.clone());
-    let decoder = new_decoder(context, plan, profile)?;
+    let decoder = new_decoder(context, plan, part, profile)?;
     let quarantine = match plan.on_bad_record {
-        OnBadRecord::Quarantine => Some(Quarantine::open(context, plan, writer.next_micro_batch()).await?),
+        OnBadRecord::Quarantine => {
+            Some(Quarantine::open(context, plan, part, writer.next_micro_batch()).await?)
+        }
         OnBadRecord::Fail | OnBadRecord::Null => None,
     };
 
@@ -71,7 +74,8 @@ pub(crate) async fn run(
         connector: connector.clone(),
         table: plan.source_table.clone(),
         options: plan.options.clone(),
-        reading: plan.reading,
+        part,
+        reading: plan.reading_of(part),
         pages: context.memory.pages.clone(),
         parallel_parts: context.settings.parallel_parts,
         cancel: context.cancel.clone(),
@@ -79,8 +83,15 @@ pub(crate) async fn run(
     };
     let (commands, command_receiver) = mpsc::channel(QUEUED_COMMANDS);
     let staging = Arc::new(Staging::default());
-    let stage =
-        WriteStage { context: context.clone(), writer, quarantine, staging: staging.clone(), in_doubt: None };
+    let stage = WriteStage {
+        context: context.clone(),
+        part,
+        flow: plan.flow_of(part).to_owned(),
+        writer,
+        quarantine,
+        staging: staging.clone(),
+        in_doubt: None,
+    };
     let mut readers = JoinSet::new();
     readers.spawn(reader.run(start.clone()));
     let mut writers = JoinSet::new();
@@ -89,6 +100,7 @@ pub(crate) async fn run(
     let middle = Middle {
         context,
         plan,
+        part,
         connector,
         decoder: Some(decoder),
         commands,
@@ -125,10 +137,15 @@ pub(crate) async fn run(
     Err(AttemptFailure { error, in_doubt: ended.in_doubt })
 }
 
-fn new_decoder(context: &FlowContext, plan: &TablePlan, profile: Profile) -> Result<Decoder, FlowError> {
+fn new_decoder(
+    context: &FlowContext,
+    plan: &TablePlan,
+    part: Part,
+    profile: Profile,
+) -> Result<Decoder, FlowError> {
     let options =
         DecodeOptions { profile, on_bad_record: plan.on_bad_record, batch_rows: context.settings.batch_rows };
-    Decoder::new(&plan.schema, options).map_err(|source| FlowError::Decode {
+    Decoder::new(plan.columns_of(part).decoded(), options).map_err(|source| FlowError::Decode {
         table: plan.source_table.clone(),
         page: 0,
         source,
@@ -165,6 +182,7 @@ impl Halt {
 struct Middle<'a> {
     context: &'a Arc<FlowContext>,
     plan: &'a TablePlan,
+    part: Part,
     connector: Arc<dyn Connector>,
     /// Away while a page is being decoded on another thread.
     decoder: Option<Decoder>,
@@ -252,7 +270,7 @@ impl Middle<'_> {
                     self.commit(true).await?;
                     return Ok(Some(AttemptEnd::Completed));
                 }
-                if !self.plan.single_commit() && self.is_commit_due() {
+                if !self.plan.single_commit(self.part) && self.is_commit_due() {
                     self.commit(false).await?;
                 }
                 Ok(None)
@@ -270,7 +288,7 @@ impl Middle<'_> {
 
     /// Commits what whole reads have given, when nothing else is staged with it.
     async fn commit_if_safe(&mut self) -> Result<(), Halt> {
-        if self.at_boundary && !self.plan.single_commit() && self.has_pending() {
+        if self.at_boundary && !self.plan.single_commit(self.part) && self.has_pending() {
             self.commit(false).await?;
         }
         Ok(())
@@ -290,7 +308,7 @@ impl Middle<'_> {
 
     /// When to commit if nothing comes until then: a slow source must not hold back what is there.
     fn idle_commit_at(&self) -> Option<Instant> {
-        let may = self.at_boundary && !self.plan.single_commit() && self.has_pending();
+        let may = self.at_boundary && !self.plan.single_commit(self.part) && self.has_pending();
         may.then(|| self.last_commit_at + self.context.settings.commit.interval)
     }
 
@@ -311,16 +329,25 @@ impl Middle<'_> {
     async fn page(&mut self, page: Page, permit: BytesPermit) -> Result<(), Halt> {
         self.pages += 1;
         let bytes = page.size_bytes() as u64;
-        let report = self.decode(page, permit).await?;
+        let mut report = self.decode(page, permit).await?;
         self.context.count(|metrics| {
             metrics.pages += 1;
             metrics.bytes_read += bytes;
             metrics.records_read += report.records;
+            if self.part == Part::Deletions {
+                metrics.deletions_read += report.records;
+            }
             metrics.nulled_values += report.nulled;
         });
         let first_record = self.records_pending;
         self.records_pending += report.records;
         if !report.bad.is_empty() {
+            let columns = self.plan.columns_of(self.part);
+            for bad in &mut report.bad {
+                if let Some(role) = bad.column.as_deref().and_then(|column| columns.role_of(column)) {
+                    bad.reason = format!("{}, in a column {role}", bad.reason);
+                }
+            }
             let bytes = report.bad.iter().map(|bad| bad.raw.len() + bad.reason.len() + 128).sum();
             let permit = self.context.memory.batches.acquire(bytes).await;
             self.send(WriteCommand::Bad { records: report.bad, first_record, permit }).await?;
@@ -369,6 +396,11 @@ impl Middle<'_> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        let batch = self
+            .plan
+            .columns_of(self.part)
+            .written(batch)
+            .map_err(|source| self.undecodable(DecodeError::Batch { source }))?;
         let permit = self.context.memory.batches.acquire(batch.get_array_memory_size()).await;
         self.send(WriteCommand::Batch { batch, permit }).await
     }
@@ -382,7 +414,21 @@ impl Middle<'_> {
     }
 
     fn undecodable(&self, source: DecodeError) -> Halt {
-        Halt::failed(FlowError::Decode { table: self.plan.source_table.clone(), page: self.pages, source })
+        let (table, page) = (self.plan.source_table.clone(), self.pages);
+        let columns = self.plan.columns_of(self.part);
+        let unplaced = match &source {
+            DecodeError::Unfit { column, .. } | DecodeError::ArrowColumn { column, .. } => {
+                columns.role_of(column).map(|role| (column.clone(), role))
+            }
+            _ => None,
+        };
+        Halt::failed(match unplaced {
+            Some((column, role)) => {
+                let on_bad_record = self.plan.on_bad_record;
+                FlowError::Unplaced { table, page, column, role, on_bad_record, source }
+            }
+            None => FlowError::Decode { table, page, source },
+        })
     }
 }
 

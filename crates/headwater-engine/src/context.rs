@@ -6,6 +6,7 @@ use headwater_lake::{Lake, SchemaChange, TableName};
 use crate::events::EventLog;
 use crate::memory::FlowMemory;
 use crate::observer::{FlowId, Observer};
+use crate::plan::Part;
 use crate::settings::EngineSettings;
 use crate::{Cancellation, FlowMetrics};
 
@@ -29,7 +30,19 @@ pub(crate) struct Progress {
     pub(crate) metrics: FlowMetrics,
     /// The offset of the last commit, or that the table held at the start.
     pub(crate) offset: Option<Offset>,
+    /// The same of the deletions.
+    pub(crate) deletes_offset: Option<Offset>,
     pub(crate) changes: Vec<SchemaChange>,
+}
+
+impl Progress {
+    /// Where a flow of the table stands.
+    pub(crate) fn offset_of(&mut self, part: Part) -> &mut Option<Offset> {
+        match part {
+            Part::Records => &mut self.offset,
+            Part::Deletions => &mut self.deletes_offset,
+        }
+    }
 }
 
 impl FlowContext {

@@ -31,3 +31,8 @@ impl PipelineDefinition {
 pub fn flow_name(pipeline: &str, source_table: &str) -> String {
     format!("{pipeline}.{source_table}")
 }
+
+/// The name of the flow of a table's deletions, beside the flow of its records.
+pub fn deletes_flow_name(flow: &str) -> String {
+    format!("{flow}.deletes")
+}

@@ -15,7 +15,7 @@ use crate::expand::{Expanded, FlowTarget, expand};
 use crate::flow::{Flow, connect};
 use crate::memory::{ByteBudget, FlowMemory, STEP_BYTES};
 use crate::observer::Observer;
-use crate::plan::{TablePlan, describe};
+use crate::plan::{Part, TablePlan, describe};
 use crate::settings::EngineSettings;
 use crate::{
     Cancellation, FlowError, FlowReport, FlowStatus, PipelineDefinition, UpdateError, UpdateReport,
@@ -137,7 +137,7 @@ impl Engine {
         let Expanded { targets, warnings } = tokio::select! {
             biased;
             () = request.cancel.requested() => return Err(UpdateError::Canceled),
-            expanded = expand(request, self.settings.retry) => expanded?,
+            expanded = expand(request, self.settings.retry, self.clock.now()) => expanded?,
         };
         let slots = Arc::new(Semaphore::new(self.settings.parallel_flows.max(1)));
         let mut tasks = JoinSet::new();
@@ -198,8 +198,11 @@ impl Engine {
         };
         let failed = |source| FlowError::Lake { table: target.destination.clone(), doing: "opening", source };
         let table = self.lake.table(&target.destination).await.map_err(failed)?;
-        plan.state = table.and_then(|table| table.flows.get(&plan.flow).cloned());
-        let spec = plan.writer_spec(&self.settings, 0);
+        if let Some(table) = table {
+            plan.state = table.flows.get(&plan.flow).cloned();
+            plan.deletes_state = plan.deletes_flow.as_ref().and_then(|flow| table.flows.get(flow).cloned());
+        }
+        let spec = plan.writer_spec(Part::Records, &self.settings, 0);
         plan.changes = self.lake.plan(&spec).await.map_err(failed)?;
         Ok(plan)
     }
@@ -283,7 +286,7 @@ impl Update<'_> {
         let targets = tokio::select! {
             biased;
             () = cancel.requested() => Err(UpdateError::Canceled),
-            expanded = expand(self.request, self.engine.settings.retry) => expanded,
+            expanded = expand(self.request, self.engine.settings.retry, report.started_at) => expanded,
         };
         let Expanded { targets, warnings } = match targets {
             Ok(expanded) => expanded,
@@ -400,6 +403,7 @@ impl Update<'_> {
             profile: self.request.profile,
             connector: None,
             plan: None,
+            ended: 0,
             in_doubt: None,
         }
     }
@@ -419,6 +423,7 @@ impl Update<'_> {
             metrics: none,
             duration: std::time::Duration::ZERO,
             offset: None,
+            deletes: None,
             changes: Vec::new(),
             warnings: Vec::new(),
             error: Some(error),

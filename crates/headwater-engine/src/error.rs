@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use headwater_connect::{BoxError, ConnectorError, IngestionType, Retry, SchemaError};
-use headwater_decode::DecodeError;
+use headwater_connect::{BoxError, ConnectorError, Retry, SchemaError};
+use headwater_decode::{DecodeError, OnBadRecord};
 use headwater_lake::{LakeError, TableName};
 use headwater_spec::{ScdType, SpecErrors};
 
@@ -129,17 +129,34 @@ pub enum FlowError {
         /// What to change.
         hint: String,
     },
-    /// What the table needs is not there yet.
+    /// The source has a column with a name that a table with keys has for a column of its own.
     #[error(
-        "table `{table}` is `{ingestion_type}`, and keeping it as {scd_type} needs AUTO CDC, which this version does not have"
+        "column `{column}` of table `{table}` has a name that is reserved in a table that is kept as {scd_type}"
     )]
-    NeedsAutoCdc {
+    ReservedColumn {
         /// The table of the source.
         table: String,
-        /// How it is ingested.
-        ingestion_type: IngestionType,
-        /// How it was to be kept.
+        /// The column.
+        column: String,
+        /// How the table is kept.
         scd_type: ScdType,
+    },
+    /// A record without a key or without a place in the order of changes.
+    #[error("a record of table `{table}` (page {page}) has no usable `{column}`, {role}")]
+    Unplaced {
+        /// The table of the source.
+        table: String,
+        /// Which page since the flow began to read, from 1.
+        page: u64,
+        /// The column.
+        column: String,
+        /// What the column is to the table, as a clause that begins with `which`.
+        role: &'static str,
+        /// What is asked for bad records.
+        on_bad_record: OnBadRecord,
+        /// What is wrong with its value.
+        #[source]
+        source: DecodeError,
     },
     /// A read failed.
     #[error("table `{table}` cannot be read")]
@@ -244,8 +261,17 @@ impl FlowError {
             | FlowError::Describe { source, .. }
             | FlowError::Read { source, .. } => source.hint(),
             FlowError::Configuration { hint, .. } => Some(hint.clone()),
-            FlowError::NeedsAutoCdc { .. } => Some(
-                "set `scd_type: APPEND_ONLY` in the table's configuration to keep every record as it is read"
+            FlowError::ReservedColumn { column, .. } => {
+                Some(format!("leave it out: `exclude_columns: [{column}]` in the table's configuration"))
+            }
+            FlowError::Unplaced { on_bad_record: OnBadRecord::Null, .. } => Some(
+                "`on_bad_record: null` does not help here, a row cannot do without it; `quarantine` sets such records \
+                 apart, and `primary_keys` and `sequence_by` can name other columns"
+                    .into(),
+            ),
+            FlowError::Unplaced { .. } => Some(
+                "`on_bad_record: quarantine` in the table's configuration sets such records apart; `primary_keys` and \
+                 `sequence_by` can name other columns"
                     .into(),
             ),
             FlowError::OffsetLoop { .. } => {

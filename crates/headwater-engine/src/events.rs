@@ -114,6 +114,7 @@ impl<'a> Event<'a> {
             "scd_type": plan.scd_type.as_str(),
             "primary_keys": plan.primary_keys,
             "sequence_by": plan.sequence_by,
+            "deletes_flow": plan.deletes_flow,
             "cluster_by": plan.cluster_by,
             "full_refresh": plan.full_refresh,
             "schema": plan.schema,
@@ -139,11 +140,17 @@ impl<'a> Event<'a> {
     }
 
     /// A flow has committed a micro-batch.
-    pub(crate) fn committed(context: &'a FlowContext, version: u64, micro_batch: u64, rows: u64) -> Self {
+    pub(crate) fn committed(
+        context: &'a FlowContext,
+        flow: &str,
+        version: u64,
+        micro_batch: u64,
+        rows: u64,
+    ) -> Self {
         let mut details = flow_details(FlowStatus::Running, &context.metrics());
         details["version"] = json!(version);
-        let message =
-            format!("Flow '{}' committed micro-batch {micro_batch} with {rows} rows.", context.id.flow);
+        details["flow"] = json!(flow);
+        let message = format!("Flow '{flow}' committed micro-batch {micro_batch} with {rows} rows.");
         let mut event = Self::new("flow_progress", Level::Metrics, message, details).of(&context.id);
         event.batch = Some(micro_batch);
         event
@@ -177,6 +184,7 @@ fn flow_details(status: FlowStatus, metrics: &FlowMetrics) -> Value {
         "metrics": {
             "num_output_rows": metrics.rows_written,
             "num_input_records": metrics.records_read,
+            "num_deletions": metrics.deletions_read,
             "input_bytes": metrics.bytes_read,
             "output_bytes": metrics.bytes_written,
             "requests": metrics.requests,

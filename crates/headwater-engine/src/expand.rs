@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use headwater_connect::{Connector, ConnectorError, Retry, SupportsNamespaces};
 use headwater_lake::TableName;
 use headwater_spec::{Listing, TableConfiguration, TableObject};
@@ -21,6 +22,8 @@ pub(crate) struct FlowTarget {
     pub(crate) flow: String,
     pub(crate) configuration: TableConfiguration,
     pub(crate) full_refresh: bool,
+    /// When the update began: the version of the snapshots that it takes.
+    pub(crate) update_started_at: DateTime<Utc>,
 }
 
 impl FlowTarget {
@@ -48,11 +51,18 @@ pub(crate) struct Expanded {
 }
 
 /// Lists the tables of an update.
-pub(crate) async fn expand(request: &UpdateRequest, retry: RetryPolicy) -> Result<Expanded, UpdateError> {
+pub(crate) async fn expand(
+    request: &UpdateRequest,
+    retry: RetryPolicy,
+    started_at: DateTime<Utc>,
+) -> Result<Expanded, UpdateError> {
     let listing = list(request, retry).await?;
     let list = request.pipeline.spec.expand(&listing).map_err(|source| UpdateError::Spec { source })?;
-    let mut targets =
-        list.tables.into_iter().map(|table| target(request, table)).collect::<Result<Vec<_>, _>>()?;
+    let mut targets = list
+        .tables
+        .into_iter()
+        .map(|table| target(request, table, started_at))
+        .collect::<Result<Vec<_>, _>>()?;
     mark_full_refresh(&mut targets, &request.full_refresh)?;
     if let Some(names) = &request.tables {
         check_names(&targets, names)?;
@@ -64,7 +74,11 @@ pub(crate) async fn expand(request: &UpdateRequest, retry: RetryPolicy) -> Resul
     Ok(Expanded { targets, warnings: list.warnings.iter().map(ToString::to_string).collect() })
 }
 
-fn target(request: &UpdateRequest, table: TableObject) -> Result<FlowTarget, UpdateError> {
+fn target(
+    request: &UpdateRequest,
+    table: TableObject,
+    update_started_at: DateTime<Utc>,
+) -> Result<FlowTarget, UpdateError> {
     let pipeline = &request.pipeline;
     let destination = TableName::new(
         table.destination_catalog.as_ref().unwrap_or(&pipeline.catalog),
@@ -78,6 +92,7 @@ fn target(request: &UpdateRequest, table: TableObject) -> Result<FlowTarget, Upd
         source_table: table.source_table,
         configuration: table.configuration,
         full_refresh: false,
+        update_started_at,
     })
 }
 

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use headwater_connect::{Connector, ConnectorFactory, Options, Retry};
 use headwater_decode::Profile;
-use headwater_lake::TableWriter;
+use headwater_lake::{LakeError, TableWriter};
 use tokio::time::Instant;
 
 use crate::attempt::{self, AttemptEnd, AttemptFailure};
 use crate::context::FlowContext;
 use crate::events::Event;
 use crate::expand::FlowTarget;
-use crate::plan::describe;
+use crate::plan::{Part, describe};
 use crate::writing::InDoubt;
-use crate::{FlowError, FlowReport, FlowStatus, TablePlan};
+use crate::{DeletesReport, FlowError, FlowReport, FlowStatus, TablePlan};
 
 /// Everything that a flow is made of.
 pub(crate) struct Flow {
@@ -25,6 +25,8 @@ pub(crate) struct Flow {
     /// Made at the first attempt and kept: a connector may fix "now" when it is built, so that an update ends.
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) plan: Option<Arc<TablePlan>>,
+    /// Flows of the table that have come to their end.
+    pub(crate) ended: usize,
     pub(crate) in_doubt: Option<InDoubt>,
 }
 
@@ -84,6 +86,11 @@ impl Flow {
             metrics: progress.metrics,
             duration,
             offset: progress.offset,
+            deletes: self
+                .plan
+                .as_ref()
+                .and_then(|plan| plan.deletes_flow.clone())
+                .map(|flow| DeletesReport { flow, offset: progress.deletes_offset }),
             changes: progress.changes,
             warnings: self.plan.map(|plan| plan.warnings.clone()).unwrap_or_default(),
             error,
@@ -174,14 +181,23 @@ impl Flow {
                 self.plan.insert(plan).clone()
             }
         };
-        let Some(writer) = self.open(&plan).await? else { return Ok(AttemptEnd::Completed) };
-        context.with_progress(|progress| {
-            progress.offset = writer.flow_state().and_then(|state| state.offset.clone());
-        });
-        if context.cancel.is_requested() {
-            return Ok(AttemptEnd::Stopped);
+        while let Some(part) = plan.parts().get(self.ended).copied() {
+            if let Some(writer) = self.open(&plan, part).await? {
+                context.with_progress(|progress| {
+                    *progress.offset_of(part) = writer.flow_state().and_then(|state| state.offset.clone());
+                });
+                if context.cancel.is_requested() {
+                    return Ok(AttemptEnd::Stopped);
+                }
+                let ended =
+                    attempt::run(&context, (&plan, part), connector.clone(), self.profile, writer).await?;
+                if ended == AttemptEnd::Stopped {
+                    return Ok(AttemptEnd::Stopped);
+                }
+            }
+            self.ended += 1;
         }
-        attempt::run(&context, &plan, connector, self.profile, writer).await
+        Ok(AttemptEnd::Completed)
     }
 
     fn described(&self, plan: &TablePlan) {
@@ -195,14 +211,19 @@ impl Flow {
         self.status(FlowStatus::Running, None);
     }
 
-    /// Opens the table. `None` where the commit that was in doubt turns out to have been the last.
-    async fn open(&mut self, plan: &TablePlan) -> Result<Option<Box<dyn TableWriter>>, FlowError> {
+    /// Opens the table. `None` where the commit that was in doubt turns out to have been the flow's last.
+    async fn open(
+        &mut self,
+        plan: &TablePlan,
+        part: Part,
+    ) -> Result<Option<Box<dyn TableWriter>>, FlowError> {
         let context = &self.context;
         let failed =
             |source| FlowError::Lake { table: context.destination.clone(), doing: "opening", source };
+        let flow = plan.flow_of(part);
         if let Some(doubt) = &self.in_doubt {
             let table = context.lake.table(&context.destination).await.map_err(failed)?;
-            let held = table.and_then(|table| table.flows.get(&plan.flow).map(|state| state.micro_batch));
+            let held = table.and_then(|table| table.flows.get(flow).map(|state| state.micro_batch));
             let landed = held.is_some_and(|held| held >= doubt.micro_batch);
             if let Some(doubt) = self.in_doubt.take().filter(|_| landed) {
                 self.landed(&doubt);
@@ -211,8 +232,25 @@ impl Flow {
                 }
             }
         }
-        let spec = plan.writer_spec(&context.settings, context.memory.writer_bytes);
+        if plan.refreshes(part) {
+            self.forget_deletions(plan).await.map_err(failed)?;
+        }
+        let spec = plan.writer_spec(part, &context.settings, context.memory.writer_bytes);
         context.lake.writer(spec).await.map(Some).map_err(failed)
+    }
+
+    /// Lets the deletions be read from their start again, before the table is made anew: the records that come
+    /// from the start may be of rows that have gone since. Deletions that are read twice change nothing, so that an
+    /// update which ends between the two does no harm.
+    async fn forget_deletions(&self, plan: &TablePlan) -> Result<(), LakeError> {
+        let Some(flow) = &plan.deletes_flow else { return Ok(()) };
+        let lake = &self.context.lake;
+        let table = lake.table(&plan.destination).await?;
+        let held = table.as_ref().and_then(|table| table.flows.get(flow));
+        if held.is_some_and(|held| held.offset.is_some()) {
+            lake.set_offset(&plan.destination, flow, None).await?;
+        }
+        Ok(())
     }
 
     fn landed(&self, doubt: &InDoubt) {

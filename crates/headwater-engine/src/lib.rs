@@ -8,10 +8,12 @@
 //! flow goes on is what its table says. An offset counts only when all records up to it are in the same commit.
 //!
 //! Start reading at `engine.rs` (an update), then `flow.rs` (attempts), `attempt.rs` (the stages of one attempt),
-//! `reading.rs` (the rules by which a connector is driven) and `writing.rs` (commits).
+//! `reading.rs` (the rules by which a connector is driven) and `writing.rs` (commits). What a table is to be is settled
+//! in `settle.rs`.
 
 mod attempt;
 mod cancel;
+mod columns;
 mod context;
 mod definition;
 mod engine;
@@ -26,10 +28,11 @@ mod quarantine;
 mod reading;
 mod report;
 mod settings;
+mod settle;
 mod writing;
 
 pub use cancel::Cancellation;
-pub use definition::{PipelineDefinition, flow_name};
+pub use definition::{PipelineDefinition, deletes_flow_name, flow_name};
 pub use engine::{Engine, FullRefresh, PlannedTable, UpdatePlan, UpdateRequest};
 pub use error::{FlowError, UpdateError};
 pub use events::EVENT_LOG_TABLE;
@@ -37,5 +40,5 @@ pub use headwater_decode::{OnBadRecord, Profile};
 pub use headwater_spec::{ScdType, TableConfiguration};
 pub use observer::{FlowId, Observer, Silent};
 pub use plan::{Reading, TablePlan};
-pub use report::{FlowMetrics, FlowReport, FlowStatus, UpdateReport, UpdateState};
+pub use report::{DeletesReport, FlowMetrics, FlowReport, FlowStatus, UpdateReport, UpdateState};
 pub use settings::{CommitPolicy, EngineSettings, RetryPolicy};

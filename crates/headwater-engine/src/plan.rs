@@ -1,15 +1,17 @@
 //! What a table is and how it will be read and written: the connector's word and the user's settings, checked
 //! against each other.
 
-use headwater_connect::{Connector, IngestionType, Options, StructType, TableMetadata};
+use headwater_connect::{Connector, IngestionType, Options, StructType};
 use headwater_decode::OnBadRecord;
-use headwater_lake::{FlowState, SchemaChange, TableName, WriteMode, WriterSpec};
+use headwater_lake::{CdcSpec, Feed, FlowState, SchemaChange, TableName, WriteMode, WriterSpec};
 use headwater_spec::{ScdType, TableConfiguration};
 
 use crate::FlowError;
-use crate::error::did_you_mean;
+use crate::columns::Columns;
+use crate::definition::deletes_flow_name;
 use crate::expand::FlowTarget;
 use crate::settings::EngineSettings;
+use crate::settle::settle;
 
 /// How a table's records are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -25,6 +27,12 @@ pub enum Reading {
     SnapshotParts,
 }
 
+impl Reading {
+    fn is_snapshot(self) -> bool {
+        matches!(self, Reading::Snapshot | Reading::SnapshotParts)
+    }
+}
+
 /// What an update would do with one table.
 #[derive(Debug, Clone)]
 pub struct TablePlan {
@@ -34,11 +42,13 @@ pub struct TablePlan {
     pub destination: TableName,
     /// The name of the flow in the table.
     pub flow: String,
-    /// The columns that are read.
+    /// The name of the flow of its deletions, where they are read: it has an offset of its own.
+    pub deletes_flow: Option<String>,
+    /// The columns that are written. The table of a history has more of its own.
     pub schema: StructType,
     /// Columns that together name a record.
     pub primary_keys: Vec<String>,
-    /// The column that orders the changes of a record.
+    /// The column that orders the changes of a record, or a path into a struct column.
     pub sequence_by: Option<String>,
     /// How the connector says the table is ingested.
     pub ingestion_type: IngestionType,
@@ -60,25 +70,92 @@ pub struct TablePlan {
     pub changes: Vec<SchemaChange>,
     /// Where the flow stands in the table. Filled by [`Engine::plan`](crate::Engine::plan).
     pub state: Option<FlowState>,
+    /// Where the flow of its deletions stands. Filled by [`Engine::plan`](crate::Engine::plan).
+    pub deletes_state: Option<FlowState>,
     /// What the user should know.
     pub warnings: Vec<String>,
+    pub(crate) columns: Columns,
+    pub(crate) columns_of_deletions: Option<Columns>,
+}
+
+/// The flows of a table. They run one after the other, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Its records.
+    Records,
+    /// Its deletions, where they are read.
+    Deletions,
 }
 
 impl TablePlan {
-    /// Says whether all rows of an update go into one commit at its end: a snapshot is not whole before, and a
-    /// refresh must not be seen half done.
-    pub(crate) fn single_commit(&self) -> bool {
-        self.full_refresh || !self.ingestion_type.is_stream()
+    /// The table's flows, in the order in which they run.
+    pub(crate) fn parts(&self) -> &'static [Part] {
+        if self.deletes_flow.is_some() { &[Part::Records, Part::Deletions] } else { &[Part::Records] }
     }
 
-    pub(crate) fn writer_spec(&self, settings: &EngineSettings, memory_bytes: usize) -> WriterSpec {
+    /// The name of a flow in the table.
+    pub(crate) fn flow_of(&self, part: Part) -> &str {
+        match (part, &self.deletes_flow) {
+            (Part::Deletions, Some(flow)) => flow,
+            _ => &self.flow,
+        }
+    }
+
+    /// How the columns of a flow are decoded and written.
+    pub(crate) fn columns_of(&self, part: Part) -> &Columns {
+        match (part, &self.columns_of_deletions) {
+            (Part::Deletions, Some(columns)) => columns,
+            _ => &self.columns,
+        }
+    }
+
+    /// How the records of a flow are fetched.
+    pub(crate) fn reading_of(&self, part: Part) -> Reading {
+        match part {
+            Part::Records => self.reading,
+            Part::Deletions => Reading::Stream,
+        }
+    }
+
+    /// Whether a flow makes the table anew.
+    pub(crate) fn refreshes(&self, part: Part) -> bool {
+        self.full_refresh && part == Part::Records
+    }
+
+    /// Says whether all rows that a flow reads in an update go into one commit at its end: a snapshot is not whole
+    /// before, and a refresh must not be seen half done.
+    pub(crate) fn single_commit(&self, part: Part) -> bool {
+        self.refreshes(part) || self.reading_of(part).is_snapshot()
+    }
+
+    /// Says whether the rows of a commit are all there are, so that those of the commit before count no more.
+    pub(crate) fn replaces(&self) -> bool {
+        match &self.mode {
+            WriteMode::Snapshot => true,
+            WriteMode::Cdc(cdc) => matches!(cdc.feed, Feed::Snapshot { .. }),
+            WriteMode::Append => false,
+        }
+    }
+
+    pub(crate) fn writer_spec(
+        &self,
+        part: Part,
+        settings: &EngineSettings,
+        memory_bytes: usize,
+    ) -> WriterSpec {
+        let mode = match (part, &self.mode) {
+            (Part::Deletions, WriteMode::Cdc(cdc)) => {
+                WriteMode::Cdc(CdcSpec { feed: Feed::Deletes, ..cdc.clone() })
+            }
+            (_, mode) => mode.clone(),
+        };
         WriterSpec {
             table: self.destination.clone(),
-            flow: self.flow.clone(),
+            flow: self.flow_of(part).to_owned(),
             schema: self.schema.clone(),
-            mode: self.mode.clone(),
+            mode,
             cluster_by: self.cluster_by.clone(),
-            full_refresh: self.full_refresh,
+            full_refresh: self.refreshes(part),
             memory_bytes,
             target_file_bytes: settings.target_file_bytes,
             type_widening: settings.type_widening,
@@ -89,48 +166,34 @@ impl TablePlan {
 /// Asks the connector what the table is, and settles how it will be handled.
 pub(crate) async fn describe(target: &FlowTarget, connector: &dyn Connector) -> Result<TablePlan, FlowError> {
     let table = &target.source_table;
-    let configuration = &target.configuration;
+    let options = &target.configuration.connector_options;
     let failed = |what| move |source| FlowError::Describe { table: table.clone(), what, source };
-    let schema = connector
-        .get_table_schema(table, &configuration.connector_options)
-        .await
-        .map_err(failed("schema"))?;
+    let schema = connector.get_table_schema(table, options).await.map_err(failed("schema"))?;
     schema.check().map_err(|source| FlowError::Schema { table: table.clone(), source })?;
-    let metadata = connector
-        .read_table_metadata(table, &configuration.connector_options)
-        .await
-        .map_err(failed("metadata"))?;
-
-    let mut settled = Settled { table, configuration, schema, warnings: Vec::new() };
-    let (scd_type, mode) = settled.write_mode(metadata.ingestion_type)?;
-    let primary_keys = settled.primary_keys(&metadata)?;
-    let sequence_by = settled.sequence_by(&metadata)?;
-    let cluster_by =
-        settled.columns("cluster_by", configuration.cluster_by.as_deref().unwrap_or_default())?;
-    let kept = [
-        ("primary_keys", primary_keys.as_slice()),
-        ("sequence_by", sequence_by.as_slice()),
-        ("cluster_by", cluster_by.as_slice()),
-    ];
-    let schema = settled.selected_columns(kept)?;
+    let metadata = connector.read_table_metadata(table, options).await.map_err(failed("metadata"))?;
+    let settled = settle(target, schema, &metadata)?;
     Ok(TablePlan {
         source_table: table.clone(),
         destination: target.destination.clone(),
+        deletes_flow: settled.columns_of_deletions.is_some().then(|| deletes_flow_name(&target.flow)),
         flow: target.flow.clone(),
-        schema,
-        primary_keys,
-        sequence_by,
+        schema: settled.schema,
+        primary_keys: settled.primary_keys,
+        sequence_by: settled.sequence_by,
         ingestion_type: metadata.ingestion_type,
-        scd_type,
-        mode,
+        scd_type: settled.scd_type,
+        mode: settled.mode,
         reading: reading(connector, table, metadata.ingestion_type),
-        cluster_by,
-        on_bad_record: on_bad_record(configuration),
+        cluster_by: settled.cluster_by,
+        on_bad_record: on_bad_record(&target.configuration),
         full_refresh: target.full_refresh,
-        options: configuration.connector_options.clone(),
+        options: options.clone(),
         changes: Vec::new(),
         state: None,
+        deletes_state: None,
         warnings: settled.warnings,
+        columns: settled.columns,
+        columns_of_deletions: settled.columns_of_deletions,
     })
 }
 
@@ -149,124 +212,5 @@ fn on_bad_record(configuration: &TableConfiguration) -> OnBadRecord {
         headwater_spec::OnBadRecord::Fail => OnBadRecord::Fail,
         headwater_spec::OnBadRecord::Quarantine => OnBadRecord::Quarantine,
         headwater_spec::OnBadRecord::Null => OnBadRecord::Null,
-    }
-}
-
-/// The settings of one table while they are checked.
-struct Settled<'a> {
-    table: &'a str,
-    configuration: &'a TableConfiguration,
-    schema: StructType,
-    warnings: Vec<String>,
-}
-
-impl Settled<'_> {
-    fn write_mode(&mut self, ingestion_type: IngestionType) -> Result<(ScdType, WriteMode), FlowError> {
-        use IngestionType::{Append, Cdc, CdcWithDeletes, Snapshot};
-        let asked = self.configuration.scd_type;
-        match (ingestion_type, asked) {
-            (Append, None | Some(ScdType::AppendOnly)) => Ok((ScdType::AppendOnly, WriteMode::Append)),
-            (Append, Some(ScdType::Type1)) => {
-                self.warnings.push(format!(
-                    "`scd_type: SCD_TYPE_1` changes nothing for `{}`: its records never change, so they are appended",
-                    self.table
-                ));
-                Ok((ScdType::AppendOnly, WriteMode::Append))
-            }
-            (Snapshot, None | Some(ScdType::Type1)) => Ok((ScdType::Type1, WriteMode::Snapshot)),
-            (Snapshot | Cdc, Some(ScdType::AppendOnly)) => Ok((ScdType::AppendOnly, WriteMode::Append)),
-            (CdcWithDeletes, Some(ScdType::AppendOnly)) => {
-                self.warnings.push(format!(
-                    "deletions of `{}` are not read: with `scd_type: APPEND_ONLY` only its changed records are kept",
-                    self.table
-                ));
-                Ok((ScdType::AppendOnly, WriteMode::Append))
-            }
-            (ingestion_type, asked) => Err(FlowError::NeedsAutoCdc {
-                table: self.table.to_owned(),
-                ingestion_type,
-                scd_type: asked.unwrap_or(ScdType::Type1),
-            }),
-        }
-    }
-
-    fn wrong(&self, setting: &'static str, reason: String, hint: String) -> FlowError {
-        FlowError::Configuration { table: self.table.to_owned(), setting, reason, hint }
-    }
-
-    /// Finds a column by its name, exactly or else without regard to case, and gives its own spelling.
-    fn find(&self, name: &str) -> Option<String> {
-        let field = self.schema.field(name).or_else(|| self.schema.field_ignore_case(name));
-        field.map(|field| field.name.clone())
-    }
-
-    /// Finds the columns that a setting names.
-    fn columns(&self, setting: &'static str, names: &[String]) -> Result<Vec<String>, FlowError> {
-        let mut found: Vec<String> = Vec::new();
-        for name in names {
-            let Some(column) = self.find(name) else {
-                let fields = self.schema.fields.iter().map(|field| field.name.as_str());
-                let hint = did_you_mean(name, fields);
-                return Err(self.wrong(setting, format!("names `{name}`, which is not a column"), hint));
-            };
-            found.push(column);
-        }
-        Ok(found)
-    }
-
-    fn primary_keys(&mut self, metadata: &TableMetadata) -> Result<Vec<String>, FlowError> {
-        match &self.configuration.primary_keys {
-            Some(keys) => self.columns("primary_keys", keys),
-            None => Ok(self.named_by_connector("primary keys", &metadata.primary_keys)),
-        }
-    }
-
-    fn sequence_by(&mut self, metadata: &TableMetadata) -> Result<Option<String>, FlowError> {
-        match &self.configuration.sequence_by {
-            Some(column) => Ok(self.columns("sequence_by", std::slice::from_ref(column))?.pop()),
-            None => Ok(self.named_by_connector("cursor field", metadata.cursor_field.as_slice()).pop()),
-        }
-    }
-
-    /// Takes the columns that the connector names. What it names wrongly is left out: rows are appended or
-    /// replaced as a whole here, so no key decides over them, and the table is right all the same.
-    fn named_by_connector(&mut self, what: &str, names: &[String]) -> Vec<String> {
-        let mut found = Vec::new();
-        for name in names {
-            match self.find(name) {
-                Some(column) => found.push(column),
-                None => self.warnings.push(format!(
-                    "the connector names `{name}` among the {what} of `{}`, which is not a column",
-                    self.table
-                )),
-            }
-        }
-        found
-    }
-
-    /// Narrows the schema to the columns that the user wants.
-    fn selected_columns(&self, kept: [(&'static str, &[String]); 3]) -> Result<StructType, FlowError> {
-        let included = match &self.configuration.include_columns {
-            None => None,
-            Some(names) => Some(self.columns("include_columns", names)?),
-        };
-        let excluded = self.configuration.exclude_columns.as_deref().unwrap_or_default();
-        let excluded = self.columns("exclude_columns", excluded)?;
-        let stays = |name: &String| {
-            included.as_ref().is_none_or(|included| included.contains(name)) && !excluded.contains(name)
-        };
-        for (role, columns) in kept {
-            if let Some(lost) = columns.iter().find(|column| !stays(column)) {
-                let setting = if excluded.contains(lost) { "exclude_columns" } else { "include_columns" };
-                let hint = format!("keep `{lost}`, or name other columns in `{role}`");
-                return Err(self.wrong(setting, format!("leaves out `{lost}`, which `{role}` needs"), hint));
-            }
-        }
-        let schema = StructType::new(self.schema.fields.iter().filter(|field| stays(&field.name)).cloned());
-        if schema.fields.is_empty() {
-            let hint = "keep at least one column".to_owned();
-            return Err(self.wrong("exclude_columns", "leaves no column".into(), hint));
-        }
-        Ok(schema)
     }
 }

@@ -9,6 +9,7 @@ use headwater_lake::{CommitOutcome, LakeError, TableName, TableWriter, WriteMode
 use serde_json::json;
 
 use crate::context::FlowContext;
+use crate::plan::Part;
 use crate::{FlowError, TablePlan};
 
 /// What the quarantine's writer may hold, in bytes.
@@ -53,24 +54,27 @@ impl Quarantine {
     pub(crate) async fn open(
         context: &Arc<FlowContext>,
         plan: &TablePlan,
+        part: Part,
         micro_batch: u64,
     ) -> Result<Self, FlowError> {
+        let flow = plan.flow_of(part);
+        let full_refresh = plan.refreshes(part);
         let table = quarantine_table(&context.destination);
         let failed = |source| FlowError::Lake { table: table.clone(), doing: "opening", source };
         let found = context.lake.table(&table).await.map_err(failed)?;
-        let held = found.as_ref().and_then(|found| found.flows.get(&plan.flow)).map(|held| held.micro_batch);
-        let replaces = plan.full_refresh || plan.mode == WriteMode::Snapshot;
+        let held = found.as_ref().and_then(|found| found.flows.get(flow)).map(|held| held.micro_batch);
+        let replaces = full_refresh || plan.replaces();
         // The same number was left by an attempt whose rows were not committed.
         let clears = if replaces { found.is_some() } else { held == Some(micro_batch) };
         // A table that was removed by hand and made anew counts from the start, the quarantine beside it does not.
         let micro_batch = held.filter(|held| *held > micro_batch).map_or(micro_batch, |held| held + 1);
         let spec = WriterSpec {
             table,
-            flow: plan.flow.clone(),
+            flow: flow.to_owned(),
             schema: schema(),
-            mode: plan.mode.clone(),
+            mode: if plan.replaces() { WriteMode::Snapshot } else { WriteMode::Append },
             cluster_by: Vec::new(),
-            full_refresh: plan.full_refresh,
+            full_refresh,
             memory_bytes: WRITER_BYTES,
             target_file_bytes: context.settings.target_file_bytes,
             type_widening: false,

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::memory::{ByteBudget, BytesPermit, MAX_PAGE_BYTES};
+use crate::plan::Part;
 use crate::{Cancellation, FlowError, Reading};
 
 /// What comes out of the reads of a flow, in order.
@@ -29,6 +30,7 @@ pub(crate) struct Reader {
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) table: String,
     pub(crate) options: Options,
+    pub(crate) part: Part,
     pub(crate) reading: Reading,
     pub(crate) pages: ByteBudget,
     pub(crate) parallel_parts: usize,
@@ -69,7 +71,10 @@ impl Reader {
         let mut from = start.unwrap_or_else(Offset::empty);
         let mut guard = OffsetGuard::new(from.clone());
         loop {
-            let pages = self.connector.read_table(&self.table, Some(&from), &self.options);
+            let pages = match self.part {
+                Part::Records => self.connector.read_table(&self.table, Some(&from), &self.options),
+                Part::Deletions => self.connector.read_table_deletes(&self.table, Some(&from), &self.options),
+            };
             let Some(next) = self.drain(pages).await? else {
                 return Err(self.breach("a read of a stream ended without an offset (rule R8)"));
             };

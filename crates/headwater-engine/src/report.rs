@@ -77,8 +77,10 @@ impl FlowStatus {
 /// What a flow has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct FlowMetrics {
-    /// Records that came from the source, repeated after a failure or not.
+    /// Records that came from the source, repeated after a failure or not. Deletions are among them.
     pub records_read: u64,
+    /// Deletions that came from the source.
+    pub deletions_read: u64,
     /// Rows that commits hold.
     pub rows_written: u64,
     /// Records that did not fit and went to the quarantine, in commits.
@@ -103,6 +105,15 @@ pub struct FlowMetrics {
     pub retries: u64,
 }
 
+/// Where the flow of a table's deletions stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeletesReport {
+    /// The name of the flow in its table.
+    pub flow: String,
+    /// The offset that the table holds now; `None` before the first commit.
+    pub offset: Option<Offset>,
+}
+
 /// How a flow went.
 #[derive(Debug)]
 pub struct FlowReport {
@@ -120,6 +131,8 @@ pub struct FlowReport {
     pub duration: Duration,
     /// The offset that the table holds now; `None` for snapshots and before the first commit.
     pub offset: Option<Offset>,
+    /// The flow of the table's deletions, where they are read.
+    pub deletes: Option<DeletesReport>,
     /// Columns that were added or changed.
     pub changes: Vec<SchemaChange>,
     /// What the user should know.
@@ -156,6 +169,7 @@ impl UpdateReport {
             let one = flow.metrics;
             FlowMetrics {
                 records_read: sum.records_read + one.records_read,
+                deletions_read: sum.deletions_read + one.deletions_read,
                 rows_written: sum.rows_written + one.rows_written,
                 bad_records: sum.bad_records + one.bad_records,
                 nulled_values: sum.nulled_values + one.nulled_values,

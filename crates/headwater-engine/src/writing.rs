@@ -13,6 +13,7 @@ use crate::FlowError;
 use crate::context::FlowContext;
 use crate::events::Event;
 use crate::memory::BytesPermit;
+use crate::plan::Part;
 use crate::quarantine::Quarantine;
 
 /// What the decoder's side asks of the writer's side.
@@ -67,6 +68,9 @@ pub(crate) struct WriteEnd {
 
 pub(crate) struct WriteStage {
     pub(crate) context: Arc<FlowContext>,
+    pub(crate) part: Part,
+    /// The name of the flow in the table.
+    pub(crate) flow: String,
     pub(crate) writer: Box<dyn TableWriter>,
     pub(crate) quarantine: Option<Quarantine>,
     pub(crate) staging: Arc<Staging>,
@@ -123,7 +127,7 @@ impl WriteStage {
             quarantine.follow(self.writer.next_micro_batch());
         }
         let context = &self.context;
-        context.with_progress(|progress| progress.offset = offset.cloned());
+        context.with_progress(|progress| *progress.offset_of(self.part) = offset.cloned());
         match outcome {
             CommitOutcome::Committed { version, micro_batch, rows, bytes, files, changes } => {
                 context.with_progress(|progress| progress.changes.extend(changes.iter().cloned()));
@@ -134,8 +138,8 @@ impl WriteStage {
                     metrics.files_written += files;
                     metrics.bad_records += bad;
                 });
-                tracing::debug!(flow = %context.id.flow, version, micro_batch, rows, files, "committed");
-                context.events.record(Event::committed(context, version, micro_batch, rows));
+                tracing::debug!(flow = %self.flow, version, micro_batch, rows, files, "committed");
+                context.events.record(Event::committed(context, &self.flow, version, micro_batch, rows));
             }
             CommitOutcome::Unchanged => context.count(|metrics| metrics.bad_records += bad),
         }

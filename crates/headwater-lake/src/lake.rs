@@ -75,7 +75,7 @@ impl Lake for DeltaLake {
             version: view.version,
             schema: view.schema.clone(),
             cluster_by: view.cluster_by.clone(),
-            keys: Vec::new(),
+            keys: view.cdc.iter().flat_map(|cdc| &cdc.keys).map(|key| key.name.clone()).collect(),
             flows: flows.collect(),
             rows: files.iter().map(kernel::LiveFile::rows).sum(),
             files: u64::try_from(files.len()).unwrap_or(u64::MAX),

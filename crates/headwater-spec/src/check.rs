@@ -1,6 +1,7 @@
 //! Walks a document along its description, and gives what it holds in the form that the description promises.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::cron;
 use crate::diagnostic::{Complaints, Problem, Source};
@@ -64,6 +65,11 @@ impl Checked {
     getter!(object, Object, Checked);
     getter!(list, List, Vec<Checked>);
     getter!(named, Named, Vec<(String, Checked)>);
+
+    /// Says whether the field is there and right.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.item(field).is_some()
+    }
 
     pub(crate) fn text(&self, field: &str) -> Option<String> {
         self.text_ref(field).cloned()
@@ -433,6 +439,10 @@ impl Walker<'_> {
             self.wrong("a text", here, node);
             return None;
         }
+        if rule == TextRule::Retention && scalar.kind() != ScalarKind::Text {
+            self.wrong("a number with its unit, such as `7d`, or `keep`", here, node);
+            return None;
+        }
         let text = scalar.text.as_str();
         match bad_text(rule, text) {
             None => Some(text.to_owned()),
@@ -708,6 +718,9 @@ pub(crate) fn bad_text(rule: TextRule, text: &str) -> Option<(String, &'static s
         TextRule::Cron => cron::check(text).err().map(|reason| {
             (reason, "Quartz form: seconds minutes hours day-of-month month day-of-week [year], such as `0 30 6 * * ?`")
         }),
+        TextRule::Retention => retention(text).is_none().then(|| {
+            ("is not a length of time".into(), "a whole number and `s`, `m`, `h`, `d` or `w`, such as `7d`; or `keep`")
+        }),
         TextRule::TimeZone => {
             if text.parse::<chrono_tz::Tz>().is_ok() {
                 return None;
@@ -717,6 +730,26 @@ pub(crate) fn bad_text(rule: TextRule, text: &str) -> Option<(String, &'static s
             Some((format!("is not the name of a time zone{near}"), "such as `UTC` or `Europe/Paris`"))
         }
     }
+}
+
+/// Reads a length of time such as `7d`; `keep` is one without end, the inner `None`.
+pub(crate) fn retention(text: &str) -> Option<Option<Duration>> {
+    const MOST_DIGITS: usize = 9;
+    if text == "keep" {
+        return Some(None);
+    }
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        "w" => 7 * 24 * 60 * 60,
+        _ => return None,
+    };
+    let is_number = digits.len() <= MOST_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = digits.parse().ok().filter(|_| is_number && !digits.starts_with('0'))?;
+    Some(Some(Duration::from_secs(number * seconds)))
 }
 
 /// Why a text cannot be part of a table's name in the lake.

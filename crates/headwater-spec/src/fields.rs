@@ -104,6 +104,8 @@ pub(crate) enum TextRule {
     Cron,
     /// The name of a time zone.
     TimeZone,
+    /// A length of time, or `keep` for one without end.
+    Retention,
 }
 
 impl Field {

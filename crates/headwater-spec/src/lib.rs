@@ -46,7 +46,7 @@ pub use connector_options::{ChosenAuth, OptionProblem, TableOptionRefused};
 pub use diagnostic::{Diagnostic, Parsed, Problem, Severity, SpecErrors};
 pub use node::Position;
 pub use pipeline::{
-    EventLogSpec, Object, OnBadRecord, PeriodUnit, PipelineSpec, ScdType, Schedule, SchemaObject,
+    EventLogSpec, Object, OnBadRecord, PeriodUnit, PipelineSpec, Retention, ScdType, Schedule, SchemaObject,
     TableConfiguration, TableObject, Trigger,
 };
 pub use pipeline_tables::{Listing, TableList};

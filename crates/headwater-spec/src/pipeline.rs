@@ -1,6 +1,7 @@
 //! The pipeline spec as values.
 
 use std::fmt;
+use std::time::Duration;
 
 use headwater_connect::Options;
 
@@ -64,6 +65,28 @@ impl fmt::Display for OnBadRecord {
     }
 }
 
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// For ever.
+    Keep,
+    /// So long.
+    For(Duration),
+}
+
+impl fmt::Display for Retention {
+    /// As specs write it, in the largest unit that is exact.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Retention::For(length) = self else { return f.write_str("keep") };
+        let seconds = length.as_secs();
+        let units = [('w', 604_800), ('d', 86_400), ('h', 3600), ('m', 60)];
+        match units.into_iter().find(|(_, unit)| seconds.is_multiple_of(*unit)) {
+            Some((name, unit)) => write!(f, "{}{name}", seconds / unit),
+            None => write!(f, "{seconds}s"),
+        }
+    }
+}
+
 /// Settings of a table, with the defaults of the pipeline already under them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableConfiguration {
@@ -71,8 +94,18 @@ pub struct TableConfiguration {
     pub scd_type: Option<ScdType>,
     /// Columns that name a record, instead of the connector's. Never empty.
     pub primary_keys: Option<Vec<String>>,
-    /// Column that orders changes, instead of the connector's cursor field.
+    /// Column that orders changes, or a path `a.b` into a struct column, instead of the connector's cursor field.
     pub sequence_by: Option<String>,
+    /// The only columns whose changes begin a record of the history. Never empty; with [`ScdType::Type2`] only;
+    /// excludes `track_history_except_columns`.
+    pub track_history_columns: Option<Vec<String>>,
+    /// Columns whose changes begin none. Never empty; with [`ScdType::Type2`] only; excludes
+    /// `track_history_columns`.
+    pub track_history_except_columns: Option<Vec<String>>,
+    /// How long deletions are remembered, where the spec says so.
+    pub tombstone_retention: Option<Retention>,
+    /// Whether replaced rows are marked in deletion vectors, where the spec says so.
+    pub deletion_vectors: Option<bool>,
     /// Clustering columns. Never empty.
     pub cluster_by: Option<Vec<String>>,
     /// The only columns to take. Never empty; excludes `exclude_columns`.

@@ -8,7 +8,7 @@ use crate::check::{self, Checked, join};
 use crate::diagnostic::{Complaints, Parsed, Problem, SpecErrors};
 use crate::node::shown;
 use crate::pipeline::{
-    EventLogSpec, Object, OnBadRecord, PeriodUnit, PipelineSpec, ScdType, Schedule, SchemaObject,
+    EventLogSpec, Object, OnBadRecord, PeriodUnit, PipelineSpec, Retention, ScdType, Schedule, SchemaObject,
     TableConfiguration, TableObject, Trigger,
 };
 use crate::pipeline_fields::PIPELINE;
@@ -98,8 +98,13 @@ fn configuration(
     defaults: Option<&TableConfiguration>,
     complaints: &mut Complaints,
 ) -> TableConfiguration {
-    let base = defaults.cloned().unwrap_or_default();
-    let Some(own) = parent.object("table_configuration") else { return base };
+    let mut base = defaults.cloned().unwrap_or_default();
+    let Some(own) = parent.object("table_configuration") else {
+        if defaults.is_some() && base.scd_type != Some(ScdType::Type2) {
+            (base.track_history_columns, base.track_history_except_columns) = (None, None);
+        }
+        return base;
+    };
     let mut connector_options = Options::new();
     for (key, node) in &own.rest {
         connector_options.set(key.text.clone(), node.option_text());
@@ -107,10 +112,28 @@ fn configuration(
     let (include, exclude) = (own.names("include_columns"), own.names("exclude_columns"));
     // Either list replaces both of the defaults: they exclude each other.
     let columns_are_own = include.is_some() || exclude.is_some();
+    let scd_type = own.choice("scd_type").and_then(|name| self::scd_type(name)).or(base.scd_type);
+    let (mut tracked, mut untracked) =
+        (own.names("track_history_columns"), own.names("track_history_except_columns"));
+    if tracked.is_none() && untracked.is_none() {
+        (tracked, untracked) = (base.track_history_columns, base.track_history_except_columns);
+        // Defaults are for those tables that they fit.
+        if defaults.is_some() && scd_type != Some(ScdType::Type2) {
+            (tracked, untracked) = (None, None);
+        }
+    }
     let made = TableConfiguration {
-        scd_type: own.choice("scd_type").and_then(|name| scd_type(name)).or(base.scd_type),
+        scd_type,
         primary_keys: own.names("primary_keys").or(base.primary_keys),
         sequence_by: own.text("sequence_by").or(base.sequence_by),
+        track_history_columns: tracked,
+        track_history_except_columns: untracked,
+        tombstone_retention: own
+            .text("tombstone_retention")
+            .and_then(|text| check::retention(&text))
+            .map(|length| length.map_or(Retention::Keep, Retention::For))
+            .or(base.tombstone_retention),
+        deletion_vectors: own.flag("deletion_vectors").or(base.deletion_vectors),
         cluster_by: own.names("cluster_by").or(base.cluster_by),
         include_columns: if columns_are_own { include } else { base.include_columns },
         exclude_columns: if columns_are_own { exclude } else { base.exclude_columns },
@@ -121,15 +144,50 @@ fn configuration(
         connector_options: base.connector_options.merged(&connector_options),
     };
     needed_columns(&made, own, complaints);
+    history(&made, own, defaults.is_some(), complaints);
     made
+}
+
+/// What is said of the history must go with what is kept. Defaults of all tables say too little to be judged.
+fn history(configuration: &TableConfiguration, own: &Checked, is_table: bool, complaints: &mut Complaints) {
+    let keys = configuration.primary_keys.as_deref().unwrap_or_default();
+    for field in ["track_history_columns", "track_history_except_columns"] {
+        let Some(names) = own.names_ref(field) else { continue };
+        let (place, path) = (own.place_of(field), own.path_of(field));
+        if is_table && configuration.scd_type != Some(ScdType::Type2) {
+            let detail = format!("`{field}` is for tables that keep their history");
+            complaints.add(place, &path, Problem::Contradiction { detail }, |d| {
+                d.hint("set `scd_type: SCD_TYPE_2`, or take it out")
+            });
+        }
+        for name in names {
+            if keys.iter().any(|key| key.eq_ignore_ascii_case(name)) {
+                let detail = format!("`{field}` names `{}`, which is part of the key", shown(name));
+                complaints.add(place, &path, Problem::Contradiction { detail }, |d| {
+                    d.hint("a key never changes; take it out")
+                });
+            }
+        }
+    }
+    let no_deletions = configuration.scd_type == Some(ScdType::AppendOnly);
+    for field in ["tombstone_retention", "deletion_vectors"] {
+        if no_deletions && own.has(field) {
+            let detail = format!("`{field}` has no meaning for a table that keeps every record as it came");
+            let (place, path) = (own.place_of(field), own.path_of(field));
+            complaints.add(place, &path, Problem::Contradiction { detail }, |d| {
+                d.hint("take it out, or set another `scd_type`")
+            });
+        }
+    }
 }
 
 /// Columns that the table cannot do without must not be left out.
 fn needed_columns(configuration: &TableConfiguration, own: &Checked, complaints: &mut Complaints) {
     let keys = configuration.primary_keys.iter().flatten().map(|name| ("primary_keys", name));
-    let sequence = configuration.sequence_by.iter().map(|name| ("sequence_by", name));
+    let tracked = configuration.track_history_columns.iter().flatten();
+    let tracked = tracked.map(|name| ("track_history_columns", name));
     let cluster = configuration.cluster_by.iter().flatten().map(|name| ("cluster_by", name));
-    for (field, name) in keys.chain(sequence).chain(cluster) {
+    for (field, name) in keys.chain(tracked).chain(cluster) {
         let is = |other: &String| other.eq_ignore_ascii_case(name);
         let left_out = if configuration.exclude_columns.iter().flatten().any(is) {
             Some("is left out by `exclude_columns`")

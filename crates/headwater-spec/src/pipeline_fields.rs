@@ -201,19 +201,30 @@ pub(crate) static TABLE_CONFIGURATION: ObjectKind = ObjectKind {
             .example("\"SCD_TYPE_1\""),
         Field::new("primary_keys", COLUMNS, "Columns that together name a record, where the connector's are not right. A list, or one text with commas.")
             .example(r#"["id"]"#),
-        Field::new("sequence_by", LINE, "Column that orders the changes of a record. Without it, the connector's cursor field.")
+        Field::new("sequence_by", LINE, "Column that orders the changes of a record, or a path `a.b` into a struct column. Without it, the connector's cursor field.")
             .example("\"updated_at\""),
+        Field::new("track_history_columns", COLUMNS, "With `SCD_TYPE_2`: the only columns whose changes begin a new record of the history; a change of another column replaces values in the record. A list, or one text with commas.")
+            .example(r#"["status", "total"]"#),
+        Field::new("track_history_except_columns", COLUMNS, "With `SCD_TYPE_2`: columns whose changes begin no new record of the history. A list, or one text with commas.")
+            .example(r#"["updated_at"]"#),
+        Field::new("tombstone_retention", Shape::Text(TextRule::Retention), "How long deletions are remembered, so that changes from before them that come later are recognised: a number and `s`, `m`, `h`, `d` or `w`. `keep`, the default, is for ever.")
+            .example("\"30d\""),
+        Field::new("deletion_vectors", Shape::Flag, "Whether replaced rows are marked in deletion vectors, which some readers refuse, or their files are rewritten (`false`). Without it, a new table has them, and one that there is stays as it is.")
+            .example("false"),
         Field::new("cluster_by", Shape::Names { most: MAX_CLUSTER_COLUMNS, empty: false }, "Columns that the table is clustered by, four at most. A list, or one text with commas.")
             .example(r#"["wiki", "timestamp"]"#),
         Field::new("include_columns", COLUMNS, "The only columns to take. A list, or one text with commas.")
             .example(r#"["id", "title"]"#),
-        Field::new("exclude_columns", COLUMNS, "Columns to leave out. A list, or one text with commas.")
+        Field::new("exclude_columns", COLUMNS, "Columns to leave out. A list, or one text with commas. Where `sequence_by` is among them, its values are kept in a column `__SEQUENCE`.")
             .example(r#"["content"]"#),
         Field::new("on_bad_record", Shape::Choice(ON_BAD_RECORD), "What becomes of a record with a value that does not fit its column: the flow ends (`fail`, the default), the record goes to `<table>__quarantine` (`quarantine`), or the value becomes null (`null`, in quotes or not).")
             .example("\"quarantine\""),
     ],
     rest: Rest::Options,
-    rules: &[Rule::NotBoth("include_columns", "exclude_columns")],
+    rules: &[
+        Rule::NotBoth("include_columns", "exclude_columns"),
+        Rule::NotBoth("track_history_columns", "track_history_except_columns"),
+    ],
 };
 
 static EVENT_LOG: ObjectKind = ObjectKind {

@@ -73,6 +73,7 @@ fn value(field: &Field) -> String {
         Shape::Text(TextRule::LakeName) => "name in the lake".into(),
         Shape::Text(TextRule::Cron) => "cron expression".into(),
         Shape::Text(TextRule::TimeZone) => "time zone".into(),
+        Shape::Text(TextRule::Retention) => "length of time, or `keep`".into(),
         Shape::Choice(values) => either(values),
         Shape::Flag => "`true` or `false`".into(),
         Shape::Integer { min, max } => format!("integer, {min} to {max}"),

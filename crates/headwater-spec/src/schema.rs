@@ -248,6 +248,7 @@ fn text(rule: TextRule) -> Value {
         TextRule::Cron => {
             json!({ "type": "string", "pattern": r"^\s*\S+(\s+\S+){5,6}\s*$", "maxLength": 1024 })
         }
+        TextRule::Retention => json!({ "type": "string", "pattern": "^(keep|[1-9][0-9]{0,8}[smhdw])$" }),
         TextRule::TimeZone => {
             let zones: Vec<&str> = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).collect();
             json!({ "type": "string", "enum": zones })

@@ -134,6 +134,11 @@ fn configuration(configuration: &TableConfiguration) -> Out {
     map.text("scd_type", configuration.scd_type.map(|t| t.as_str()));
     map.names("primary_keys", configuration.primary_keys.as_deref());
     map.text("sequence_by", configuration.sequence_by.as_deref());
+    map.names("track_history_columns", configuration.track_history_columns.as_deref());
+    map.names("track_history_except_columns", configuration.track_history_except_columns.as_deref());
+    let retention = configuration.tombstone_retention.map(|retention| retention.to_string());
+    map.text("tombstone_retention", retention.as_deref());
+    map.flag("deletion_vectors", configuration.deletion_vectors);
     map.names("cluster_by", configuration.cluster_by.as_deref());
     map.names("include_columns", configuration.include_columns.as_deref());
     map.names("exclude_columns", configuration.exclude_columns.as_deref());

@@ -8,6 +8,7 @@ mod pipeline;
 mod show;
 mod source;
 mod state;
+mod timeline;
 mod upkeep;
 
 use std::future::Future;

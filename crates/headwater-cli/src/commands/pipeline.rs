@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_connect::Offset;
 use headwater_engine::{
     Engine, EngineSettings, FlowMetrics, FlowReport, FullRefresh, PlannedTable, TablePlan, UpdateError,
     UpdateReport, UpdateRequest, UpdateState,
 };
-use headwater_lake::SchemaChange;
+use headwater_lake::{FlowState, SchemaChange};
 use serde_json::{Value, json};
 
 use super::source::type_text;
@@ -165,13 +166,28 @@ fn next_read(plan: &TablePlan) -> String {
     if plan.full_refresh {
         return "everything, replacing the table".into();
     }
-    match &plan.state {
-        _ if !plan.ingestion_type.is_stream() => "everything".into(),
-        None => "from the start".into(),
-        Some(state) => match &state.offset {
-            Some(offset) if !offset.is_empty() => format!("after {offset}"),
-            _ => "from the start".into(),
-        },
+    if !plan.ingestion_type.is_stream() {
+        return "everything".into();
+    }
+    let from = |state: &Option<FlowState>| match state.as_ref().and_then(|state| state.offset.as_ref()) {
+        Some(offset) if !offset.is_empty() => format!("after {offset}"),
+        _ => "from the start".to_owned(),
+    };
+    let records = from(&plan.state);
+    match plan.deletes_flow {
+        Some(_) => format!("{records}; deletions {}", from(&plan.deletes_state)),
+        None => records,
+    }
+}
+
+/// Where a table stands, its deletions too.
+fn reached(flow: &FlowReport) -> String {
+    let text = |offset: &Option<Offset>| offset.as_ref().map(ToString::to_string).unwrap_or_default();
+    match &flow.deletes {
+        Some(deletes) if deletes.offset.is_some() => {
+            format!("{}; deletions {}", text(&flow.offset), text(&deletes.offset))
+        }
+        _ => text(&flow.offset),
     }
 }
 
@@ -207,6 +223,12 @@ fn planned_json(planned: &PlannedTable) -> Value {
             "changes": plan.changes.iter().map(change_text).collect::<Vec<_>>(),
             "micro_batch": plan.state.as_ref().map(|s| s.micro_batch),
             "offset": plan.state.as_ref().and_then(|s| s.offset.as_ref()),
+            "flow": plan.flow,
+            "deletes": plan.deletes_flow.as_ref().map(|flow| json!({
+                "flow": flow,
+                "micro_batch": plan.deletes_state.as_ref().map(|s| s.micro_batch),
+                "offset": plan.deletes_state.as_ref().and_then(|s| s.offset.as_ref()),
+            })),
             "warnings": plan.warnings,
         }),
         Err(error) => json!({"table": planned.source_table, "error": error_json(error, error.hint())}),
@@ -311,8 +333,7 @@ fn summary(report: &UpdateReport) -> Table {
     };
     for flow in &report.flows {
         let status = flow.status.as_str().to_lowercase();
-        let offset = flow.offset.as_ref().map(ToString::to_string).unwrap_or_default();
-        row(&flow.source_table, &status, &flow.metrics, flow.duration, offset);
+        row(&flow.source_table, &status, &flow.metrics, flow.duration, reached(flow));
     }
     if report.flows.len() > 1 {
         row("total", &report.state.as_str().to_lowercase(), &report.totals(), report.duration, String::new());
@@ -346,6 +367,7 @@ fn report_json(report: &UpdateReport) -> Value {
                 "duration_secs": secs(flow.duration),
                 "records_per_sec": per_second(flow.metrics.records_read, flow.duration),
                 "offset": flow.offset,
+                "deletes": flow.deletes,
                 "changes": flow.changes.iter().map(change_text).collect::<Vec<_>>(),
                 "warnings": flow.warnings,
                 "error": flow.error.as_ref().map(|e| error_json(e, e.hint())),

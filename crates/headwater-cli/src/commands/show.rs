@@ -7,6 +7,7 @@ use headwater_connect::StructType;
 use headwater_lake::{Lake, ReadSpec, TableState};
 use serde_json::{Map, Value, json};
 
+use super::timeline;
 use crate::args;
 use crate::config::Project;
 use crate::fail::{Exit, Failure};
@@ -19,10 +20,10 @@ pub(crate) async fn show(arguments: &args::Show, project: &Project, out: &Out) -
         None => tables(lake.as_ref(), out).await,
         Some(table) => {
             let state = warehouse::find(lake.as_ref(), table).await?;
-            if arguments.history {
-                history(lake.as_ref(), &state, arguments.limit, out).await
-            } else {
-                rows(lake.as_ref(), &state, arguments, out).await
+            match arguments.history.as_deref() {
+                None => rows(lake.as_ref(), &state, arguments, out).await,
+                Some("") => history(lake.as_ref(), &state, arguments.limit, out).await,
+                Some(key) => timeline::show(lake.as_ref(), &state, key, out).await,
             }
         }
     }
@@ -92,6 +93,7 @@ fn document(state: &TableState) -> Value {
         "files": state.files,
         "bytes": state.bytes,
         "cluster_by": state.cluster_by,
+        "keys": state.keys,
         "schema": state.schema.to_json(),
         "properties": state.properties,
         "flows": flows,
@@ -116,14 +118,15 @@ async fn rows(
     let mut head = Map::new();
     head.insert("table".into(), json!(state.name.to_string()));
     head.insert("version".into(), json!(arguments.version.unwrap_or(state.version)));
-    let mut printer = RowPrinter::start(out, head)?;
-    let mut schema = state.schema.to_arrow();
+    let schema = match columns {
+        None => state.schema.clone(),
+        Some(names) => StructType::new(names.iter().filter_map(|name| state.schema.field(name)).cloned()),
+    };
+    let mut printer = RowPrinter::start(out, schema, head)?;
     while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        schema = batch.schema();
-        printer.batch(&batch)?;
+        printer.batch(&batch?)?;
     }
-    let shown = printer.finish(&schema)?;
+    let shown = printer.finish()?;
     if let (Some(rows), None) = (state.rows, arguments.version)
         && rows > shown
     {

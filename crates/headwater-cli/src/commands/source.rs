@@ -171,7 +171,7 @@ pub(crate) async fn preview(
     let mut head = Map::new();
     head.insert("connection".into(), json!(arguments.connection));
     head.insert("table".into(), json!(arguments.table));
-    let mut preview = Preview::new(&schema, arguments.limit, RowPrinter::start(out, head)?)?;
+    let mut preview = Preview::new(&schema, arguments.limit, RowPrinter::start(out, schema.clone(), head)?)?;
     let start = if metadata.ingestion_type.is_stream() { Some(Offset::empty()) } else { None };
     preview.read(connector.as_ref(), &arguments.table, start, &options).await?;
     let (bad, reason) = preview.finish()?;
@@ -268,7 +268,7 @@ impl<'a> Preview<'a> {
     }
 
     fn finish(self) -> Result<(usize, Option<String>), Failure> {
-        self.printer.finish(&self.decoder.schema())?;
+        self.printer.finish()?;
         Ok((self.bad, self.reason))
     }
 }

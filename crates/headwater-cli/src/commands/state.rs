@@ -1,7 +1,7 @@
 //! `state`: where the tables of a pipeline stand, and how to move them.
 
 use headwater_connect::Offset;
-use headwater_engine::{PipelineDefinition, flow_name};
+use headwater_engine::{PipelineDefinition, deletes_flow_name, flow_name};
 use headwater_lake::{FlowState, Lake, TableName};
 use headwater_spec::Object;
 use serde_json::{Value, json};
@@ -50,8 +50,11 @@ async fn flows(lake: &dyn Lake, pipeline: &PipelineDefinition) -> Result<Vec<Kno
             continue;
         }
         let Some(table) = lake.table(&name).await? else { continue };
+        let names: Vec<String> = table.flows.keys().cloned().collect();
         for (flow, state) in table.flows {
-            if let Some(source_table) = flow.strip_prefix(&prefix) {
+            // A flow of deletions stands beside that of the records.
+            let of_records = names.iter().find(|other| deletes_flow_name(other) == flow).unwrap_or(&flow);
+            if let Some(source_table) = of_records.strip_prefix(&prefix) {
                 let source_table = source_table.to_owned();
                 known.push(Known { source_table, table: name.clone(), flow, state: Some(state) });
             }
@@ -113,6 +116,7 @@ pub(crate) async fn show(
     let mut table = Table::new([
         ("table", Align::Left),
         ("in", Align::Left),
+        ("flow", Align::Left),
         ("micro-batch", Align::Right),
         ("committed at (UTC)", Align::Left),
         ("offset", Align::Left),
@@ -122,6 +126,7 @@ pub(crate) async fn show(
         table.row([
             k.source_table.clone(),
             k.table.to_string(),
+            k.flow.clone(),
             state.map_or_else(|| "-".into(), |s| s.micro_batch.to_string()),
             state
                 .and_then(|s| s.committed_at)
@@ -215,7 +220,11 @@ async fn apply(
             shown(before)
         ),
     };
-    out.warn(&format!("{what}. Rows that are read again are appended again."));
+    let twice = match lake.table(&known.table).await? {
+        Some(table) if !table.keys.is_empty() => "What is read again finds its rows by their keys.",
+        _ => "Rows that are read again are appended again.",
+    };
+    out.warn(&format!("{what}. {twice}"));
     if change.offset.is_none() {
         let spec = crate::config::name_of(&pipeline.path);
         out.say(&format!(

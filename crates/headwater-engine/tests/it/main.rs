@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod cancel;
 #[cfg(test)]
+mod cdc;
+#[cfg(test)]
 mod delta;
 #[cfg(test)]
 mod driving;
@@ -10,6 +12,8 @@ mod driving;
 mod events;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod ledger;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]

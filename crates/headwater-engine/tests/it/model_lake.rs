@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use async_trait::async_trait;
 use headwater_connect::{Offset, StructType};
 use headwater_lake::{
-    CommitOutcome, FlowState, Lake, LakeError, OptimizeReport, ReadSpec, RowStream, SchemaChange, Staged,
-    TableName, TableState, TableVersion, TableWriter, VacuumReport, WriteMode, WriterSpec,
+    CdcSpec, CommitOutcome, Feed, FlowState, Lake, LakeError, OptimizeReport, ReadSpec, RowStream,
+    SchemaChange, Staged, TableName, TableState, TableVersion, TableWriter, VacuumReport, WriteMode,
+    WriterSpec,
 };
 
 use crate::faults::{Fault, Faults, lake_error};
@@ -25,6 +28,48 @@ pub(crate) struct ModelTable {
     pub(crate) flows: BTreeMap<String, FlowState>,
     /// Rows of the last numbered commit of each flow, which the next of the same number replaces.
     pub(crate) last_numbered: BTreeMap<String, Vec<RecordBatch>>,
+    /// Changes that were committed, of a table to which changes are applied.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// A change of the row with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) id: i64,
+    pub(crate) sequence: i64,
+    /// `None` for a deletion.
+    pub(crate) name: Option<String>,
+}
+
+/// The rows that are left of these changes: sequence and name by key.
+pub(crate) fn current(changes: &[Change]) -> BTreeMap<i64, (i64, String)> {
+    let mut last: BTreeMap<i64, &Change> = BTreeMap::new();
+    for change in changes {
+        let held = last.entry(change.id).or_insert(change);
+        if held.sequence <= change.sequence {
+            *held = change;
+        }
+    }
+    let rows = last.into_values().filter_map(|c| Some((c.id, (c.sequence, c.name.clone()?))));
+    rows.collect()
+}
+
+/// Reads the changes of a batch, and checks that it is what the interface promises.
+fn changes_of(batch: &RecordBatch, schema: &StructType, cdc: &CdcSpec) -> Vec<Change> {
+    assert_eq!(batch.schema(), schema.to_arrow(), "a batch has the columns of the spec");
+    let sequence = cdc.sequence_by.as_deref().expect("a stream has a sequence");
+    let deletes = cdc.feed == Feed::Deletes;
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let placed = cdc.keys.contains(field.name()) || field.name() == sequence;
+        assert!(!placed || column.null_count() == 0, "{} has nulls", field.name());
+        assert!(placed || !deletes || column.null_count() == column.len(), "{} has values", field.name());
+    }
+    let table = ModelTable { batches: vec![batch.clone()], ..ModelTable::default() };
+    let unsorted =
+        |name: &str| batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().values().to_vec();
+    let names = table.texts("name").into_iter().map(|name| (!deletes).then_some(name));
+    let rows = unsorted("id").into_iter().zip(unsorted(sequence)).zip(names);
+    rows.map(|((id, sequence), name)| Change { id, sequence, name }).collect()
 }
 
 impl ModelTable {
@@ -123,6 +168,9 @@ impl Lake for ModelLake {
     async fn writer(&self, spec: WriterSpec) -> Result<Box<dyn TableWriter>, LakeError> {
         self.step("writer").await?;
         self.seen.lock().unwrap().writer_memory_bytes += spec.memory_bytes;
+        if let WriteMode::Cdc(cdc) = &spec.mode {
+            assert!(cdc.keys.iter().all(|key| spec.schema.field(key).is_some()), "{cdc:?}");
+        }
         let storage = self.storage.lock().unwrap();
         let table = storage.get(&spec.table);
         let held = table.and_then(|table| table.flows.get(&spec.flow).cloned());
@@ -147,6 +195,7 @@ impl Lake for ModelLake {
         flow: &str,
         offset: Option<&Offset>,
     ) -> Result<u64, LakeError> {
+        self.step("set_offset").await?;
         let mut storage = self.storage.lock().unwrap();
         let table = storage.get_mut(name).ok_or_else(|| LakeError::NoTable { table: name.clone() })?;
         match offset {
@@ -218,8 +267,9 @@ impl ModelWriter {
             let table = &storage[&self.spec.table];
             let unchanged = match (&self.spec.mode, number) {
                 (_, Some(_)) => rows == 0 && !replaces_number,
-                (WriteMode::Append | WriteMode::Cdc(_), None) => rows == 0 && same_offset,
-                (WriteMode::Snapshot, None) => same_content(&table.batches, &self.staged),
+                (WriteMode::Append, None) => rows == 0 && same_offset,
+                (WriteMode::Cdc(cdc), None) if !is_snapshot(cdc) => rows == 0 && same_offset,
+                (_, None) => same_content(&table.batches, &self.staged),
             };
             if unchanged {
                 self.staged.clear();
@@ -228,19 +278,30 @@ impl ModelWriter {
         }
         let table = storage.entry(self.spec.table.clone()).or_default();
         let staged = std::mem::take(&mut self.staged);
+        let keyed = match &self.spec.mode {
+            WriteMode::Cdc(cdc) => Some(cdc),
+            _ => None,
+        };
         if self.refresh {
             table.batches.clear();
+            table.changes.clear();
             table.last_numbered.clear();
         } else if replaces_number {
             let last = table.last_numbered.remove(&self.spec.flow).unwrap_or_default();
             table.without(&last);
-        } else if self.spec.mode == WriteMode::Snapshot {
+        } else if self.spec.mode == WriteMode::Snapshot || keyed.is_some_and(is_snapshot) {
             table.batches.clear();
         }
         if number.is_some() {
             table.last_numbered.insert(self.spec.flow.clone(), staged.clone());
         }
-        table.batches.extend(staged);
+        match keyed.filter(|cdc| !is_snapshot(cdc)) {
+            None => table.batches.extend(staged),
+            Some(cdc) => {
+                let changes = staged.iter().flat_map(|batch| changes_of(batch, &self.spec.schema, cdc));
+                table.changes.extend(changes);
+            }
+        }
         table.schema = self.spec.schema.clone();
         table.version += 1;
         let micro_batch = number.unwrap_or(held + 1);
@@ -282,6 +343,10 @@ impl ModelWriter {
             }
         }
     }
+}
+
+fn is_snapshot(cdc: &CdcSpec) -> bool {
+    matches!(cdc.feed, Feed::Snapshot { .. })
 }
 
 /// Compares the `id` columns, which is what the tests' snapshots differ in.

@@ -288,6 +288,27 @@ fn values_of_a_wrong_type() {
 }
 
 #[test]
+fn lengths_of_time() {
+    for wrong in ["7", "d", "7 d", "07d", "0d", "-1d", "1.5h", "7D", "7days", "1234567890s", "for ever"] {
+        let quoted = format!("tombstone_retention: '{wrong}'");
+        let place = "6:30 objects[0].table.table_configuration.tombstone_retention";
+        check_configuration(&quoted, &[&format!("{place}: `{wrong}` is not a length of time")]);
+    }
+    check_configuration(
+        "tombstone_retention: 7",
+        &[
+            "6:30 objects[0].table.table_configuration.tombstone_retention: expected a number with its unit, such as `7d`, or `keep`, found the number 7",
+        ],
+    );
+    check_configuration(
+        "tombstone_retenton: 7d\nscd_type: SCD_TYPE_3",
+        &[
+            "7:19 objects[0].table.table_configuration.scd_type: `SCD_TYPE_3` is not a value of `scd_type` ~SCD_TYPE_1",
+        ],
+    );
+}
+
+#[test]
 fn values_outside_their_set() {
     check_configuration(
         "scd_type: scd1",
@@ -417,8 +438,35 @@ fn settings_that_contradict_each_other() {
     check_configuration(
         "include_columns: [a]\nsequence_by: b\ncluster_by: a,c",
         &[
-            "7:22 objects[0].table.table_configuration.sequence_by: column `b` is needed by `sequence_by` but is not among `include_columns`",
             "8:21 objects[0].table.table_configuration.cluster_by: column `c` is needed by `cluster_by` but is not among `include_columns`",
+        ],
+    );
+    for field in ["track_history_columns", "track_history_except_columns"] {
+        let at =
+            |line: usize| format!("{line}:{} objects[0].table.table_configuration.{field}", field.len() + 11);
+        let only_two = format!("{}: `{field}` is for tables that keep their history", at(6));
+        check_configuration(&format!("{field}: a"), &[&only_two]);
+        check_configuration(&format!("{field}: a\nscd_type: SCD_TYPE_1"), &[&only_two]);
+        let key = format!("{}: `{field}` names `ID`, which is part of the key", at(8));
+        check_configuration(&format!("scd_type: SCD_TYPE_2\nprimary_keys: id\n{field}: [a, ID]"), &[&key]);
+    }
+    check_configuration(
+        "scd_type: SCD_TYPE_2\ntrack_history_columns: a\ntrack_history_except_columns: b",
+        &[
+            "8:9 objects[0].table.table_configuration.track_history_except_columns: `track_history_columns` and `track_history_except_columns` exclude each other",
+        ],
+    );
+    check_configuration(
+        "scd_type: SCD_TYPE_2\ntrack_history_columns: a\nexclude_columns: a",
+        &[
+            "7:32 objects[0].table.table_configuration.track_history_columns: column `a` is needed by `track_history_columns` but is left out by `exclude_columns`",
+        ],
+    );
+    check_configuration(
+        "scd_type: APPEND_ONLY\ntombstone_retention: 7d\ndeletion_vectors: false",
+        &[
+            "7:30 objects[0].table.table_configuration.tombstone_retention: `tombstone_retention` has no meaning for a table that keeps every record as it came",
+            "8:27 objects[0].table.table_configuration.deletion_vectors: `deletion_vectors` has no meaning for a table that keeps every record as it came",
         ],
     );
     check_top(

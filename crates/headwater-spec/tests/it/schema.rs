@@ -77,7 +77,8 @@ fn good_pipelines() -> Vec<Value> {
                         "source_table": "t", "source_schema": "n", "source_catalog": "x",
                         "destination_catalog": "a", "destination_schema": "b", "destination_table": "c",
                         "table_configuration": {
-                            "scd_type": "scd_type_2", "primary_keys": ["a", 2], "sequence_by": "x",
+                            "scd_type": "scd_type_2", "primary_keys": ["a", 2], "sequence_by": "x.y",
+                            "track_history_columns": "x, b", "tombstone_retention": "36h", "deletion_vectors": false,
                             "cluster_by": "a, b", "include_columns": ["a", "2", "x", "b"], "on_bad_record": null,
                             "deep": {"er": [1, null, true]}, "size": 10
                         }
