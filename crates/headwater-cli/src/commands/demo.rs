@@ -1,10 +1,15 @@
 //! `demo`: a project on the embedded example source, run twice, and what arrived.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use futures::StreamExt;
 use headwater_engine::{Engine, EngineSettings, UpdateRequest};
+use headwater_lake::{Lake, ReadSpec, TableName, TableState};
 
-use super::{init, pipeline, show};
+use super::{init, pipeline, show, timeline};
 use crate::args;
 use crate::config::Project;
 use crate::fail::{Exit, Failure};
@@ -41,6 +46,19 @@ impl Folder {
     }
 }
 
+/// The order of which most is told.
+async fn most_changed(lake: &dyn Lake, state: &TableState) -> Result<Option<i64>, Failure> {
+    let spec = ReadSpec { columns: Some(vec!["order_id".into()]), ..ReadSpec::default() };
+    let mut rows = lake.read(&state.name, spec).await?;
+    let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        let orders = batch.column(0).as_primitive_opt::<Int64Type>();
+        orders.into_iter().flatten().flatten().for_each(|order| *counts.entry(order).or_default() += 1);
+    }
+    Ok(counts.into_iter().max_by_key(|(_, count)| *count).map(|(order, _)| order))
+}
+
 pub(crate) async fn demo(arguments: &args::Demo, out: &Out) -> Result<Exit, Failure> {
     let folder = Folder::new(arguments.dir.as_ref())?;
     let step = |text: &str| out.say(&format!("\n{}", out.style(Style::Bold, text)));
@@ -64,8 +82,18 @@ pub(crate) async fn demo(arguments: &args::Demo, out: &Out) -> Result<Exit, Fail
             return Ok(exit);
         }
     }
+    step("headwater plan example   (what is read how, and kept as what)");
+    let selection = args::Selection { spec: "example".into(), tables: Vec::new(), full_refresh: Vec::new() };
+    pipeline::plan(&args::Plan { selection }, &project, &pipeline, out).await?;
     step("headwater show");
     show::tables(lake.as_ref(), out).await?;
+    let changes = TableName::new(project.catalog(), "example", "order_changes")?;
+    if let Some(state) = lake.table(&changes).await?
+        && let Some(order) = most_changed(lake.as_ref(), &state).await?
+    {
+        step(&format!("headwater show example.order_changes --history {order}"));
+        timeline::show(lake.as_ref(), &state, &order.to_string(), out).await?;
+    }
     if let Some(dir) = &arguments.dir {
         out.say(&format!("\nlook around: cd {} && headwater show example.orders", dir.display()));
     } else {

@@ -19,6 +19,10 @@ pub(crate) async fn show(lake: &dyn Lake, state: &TableState, key: &str, out: &O
             "set `scd_type: SCD_TYPE_2` in its `table_configuration` and make it anew with `--full-refresh`; `--history` without a key lists the versions of the table",
         ));
     }
+    if state.keys.is_empty() {
+        return Err(Failure::usage(format!("{} does not say which columns are its key", state.name))
+            .hint("only tables that were made by a run of a pipeline do"));
+    }
     let wanted = Wanted::parse(key, state)?;
     let mut stream = lake.read(&state.name, ReadSpec::default()).await?;
     let mut found: Vec<RecordBatch> = Vec::new();
@@ -82,7 +86,8 @@ impl Wanted {
         } else if state.keys.len() == 1 && !is_named(text, state) {
             state.keys.iter().map(|key| (key.clone(), text.to_owned())).collect()
         } else {
-            let pair = |part: &str| part.split_once('=').map(|(n, v)| (n.trim().to_owned(), v.to_owned()));
+            let pair =
+                |part: &str| part.split_once('=').map(|(n, v)| (n.trim().to_owned(), v.trim().to_owned()));
             let pairs: Option<Vec<(String, String)>> = text.split(',').map(pair).collect();
             pairs.ok_or_else(|| {
                 Failure::usage(format!("`{text}` is not a key of {}", state.name)).hint(form())

@@ -85,10 +85,22 @@ fn a_table_that_the_source_does_not_have_fails_alone() {
 }
 
 #[test]
-fn a_table_that_needs_auto_cdc_says_so() {
-    let (_server, sandbox) =
-        shop_project(ExampleOptions { steps: 20, ..ExampleOptions::default() }, &["orders"]);
-    snapshot!("needs_auto_cdc", sandbox.run(&["run", "shop", "-q"]).code(1));
+fn settings_of_keys_and_history_that_do_not_fit_the_table_are_explained() {
+    let check = |name: &str, configuration: &str| {
+        let (_server, sandbox) =
+            shop_project(ExampleOptions { steps: 20, ..ExampleOptions::default() }, &["orders"]);
+        let table = format!(
+            "  - table:\n      source_table: orders\n      table_configuration: {{{configuration}}}\n"
+        );
+        sandbox.write("pipelines/shop.yaml", &format!("connection_name: shop\nobjects:\n{table}"));
+        snapshot!(name, sandbox.run(&["run", "shop", "-q"]).code(1));
+        assert!(!sandbox.path().join("warehouse/main/shop/orders").exists(), "{name}");
+    };
+    check("cdc_tracks_unknown", "scd_type: SCD_TYPE_2, track_history_columns: [stauts]");
+    check("cdc_tracks_key", "scd_type: SCD_TYPE_2, track_history_except_columns: [ID]");
+    check("cdc_sequence_unknown", "sequence_by: update_at");
+    check("cdc_sequence_in_list", "sequence_by: lines.quantity");
+    check("cdc_key_unknown", "primary_keys: [order_id]");
 }
 
 #[test]

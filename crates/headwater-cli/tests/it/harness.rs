@@ -180,7 +180,7 @@ pub(crate) fn shop_project(options: ExampleOptions, tables: &[&str]) -> (Example
 }
 
 /// A project that reads these tables of the shop at `base_url`, in pipeline `shop`, with small pages and short reads.
-/// A `+` before the name keeps every record (`APPEND_ONLY`).
+/// A `+` before the name keeps every record (`APPEND_ONLY`), a `~` the history (`SCD_TYPE_2`).
 pub(crate) fn project_for(base_url: &str, tables: &[&str]) -> Sandbox {
     let sandbox = Sandbox::with_settings(&format!(
         "connections:\n  shop:\n    connector: example\n    options:\n      base_url: {base_url}\n"
@@ -188,9 +188,10 @@ pub(crate) fn project_for(base_url: &str, tables: &[&str]) -> Sandbox {
     let objects: String = tables
         .iter()
         .map(|table| {
-            let (name, scd) = match table.strip_prefix('+') {
-                Some(name) => (name, "        scd_type: APPEND_ONLY\n"),
-                None => (*table, ""),
+            let (name, scd) = match (table.strip_prefix('+'), table.strip_prefix('~')) {
+                (Some(name), _) => (name, "        scd_type: APPEND_ONLY\n"),
+                (_, Some(name)) => (name, "        scd_type: SCD_TYPE_2\n"),
+                _ => (*table, ""),
             };
             format!(
                 "  - table:\n      source_table: {name}\n      table_configuration:\n        page_size: 50\n        pages_per_read: 2\n{scd}"

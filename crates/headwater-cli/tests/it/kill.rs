@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::harness::{Sandbox, shop_project};
 
 /// Kills of each table: more than 200 in all.
-const KILLS: usize = 70;
+const KILLS: usize = 45;
 
 struct Dice(u64);
 
@@ -163,4 +163,39 @@ fn a_snapshot_table_survives_being_killed_at_any_instant() {
     });
     let truth = by_key(server.truth("customers").unwrap(), "id");
     assert_same(&rows(&sandbox, "shop.customers", "id"), &truth, &["id", "name", "email", "vip", "tags"]);
+}
+
+#[test]
+fn current_rows_with_deletions_survive_being_killed_at_any_instant() {
+    let options = ExampleOptions { steps: 500, ..ExampleOptions::default() };
+    let (server, sandbox) = shop_project(options, &["orders"]);
+    storm(&server, &sandbox, 60, || {
+        if sandbox.path().join("warehouse/main/shop/orders/_delta_log").exists() {
+            // No key is there twice.
+            rows(&sandbox, "shop.orders", "id");
+        }
+    });
+    let truth = by_key(server.truth("orders").unwrap(), "id");
+    assert_same(
+        &rows(&sandbox, "shop.orders", "id"),
+        &truth,
+        &["id", "customer_id", "status", "express", "note"],
+    );
+}
+
+#[test]
+fn a_history_survives_being_killed_at_any_instant() {
+    let options = ExampleOptions { steps: 500, ..ExampleOptions::default() };
+    let (server, sandbox) = shop_project(options, &["~order_changes"]);
+    storm(&server, &sandbox, 60, || {
+        if sandbox.path().join("warehouse/main/shop/order_changes/_delta_log").exists() {
+            let part = rows(&sandbox, "shop.order_changes", "__START_AT");
+            assert!(part.keys().copied().eq(1..=part.len() as i64));
+        }
+    });
+    let table = rows(&sandbox, "shop.order_changes", "__START_AT");
+    let truth = by_key(server.truth("order_changes").unwrap(), "seq");
+    assert!(table.keys().copied().eq(1..=*truth.keys().last().unwrap()));
+    let open: BTreeMap<i64, Value> = table.into_iter().filter(|(_, row)| row["__END_AT"].is_null()).collect();
+    assert_same(&open, &truth, &["order_id", "status"]);
 }

@@ -9,6 +9,7 @@
 
 mod arguments;
 mod bad_input;
+mod changes;
 mod connections;
 mod faults;
 mod harness;

@@ -34,8 +34,8 @@ fn from_init_to_history() {
     let first = ids(&sandbox, "example.events", "id");
     assert_eq!(first, (1..=400).collect::<Vec<i64>>());
 
-    // Nothing new: nothing is written, no version is made. (`orders` are asked for by time, from the second of the
-    // last one on, and a table that keeps every record keeps what comes twice.)
+    // Nothing new: nothing is written, and no version is made but one that says how far `orders` were asked for.
+    // (They are asked for by time, from the second of the last one on, so that some come twice.)
     let before = versions(&sandbox);
     snapshot!("9_run_again", sandbox.run(&["run", "example"]).ok().stdout);
     assert_eq!(versions(&sandbox), before);
@@ -148,6 +148,9 @@ fn the_demo_shows_tables_and_leaves_nothing_behind() {
     let ran = sandbox.run(&["demo"]).ok();
     for table in ["customers", "events", "order_changes", "event_log"] {
         assert!(ran.stdout.contains(&format!("main.example.{table}")), "{ran}");
+    }
+    for word in ["snapshot", "cdc ", "cdc_with_deletes", "append", "SCD_TYPE_1", "SCD_TYPE_2", "__START_AT"] {
+        assert!(ran.stdout.contains(word), "{word}\n{ran}");
     }
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
     let kept = sandbox.run(&["demo", "lake"]).ok();
