@@ -90,6 +90,24 @@ pub(crate) fn add(file: &DataFile, data_change: bool) -> Value {
     }})
 }
 
+/// An `add` action for a file that is in the log already, in an older version.
+pub(crate) fn add_again(file: &LiveFile) -> Value {
+    let mut body = json!({
+        "path": file.path,
+        "partitionValues": file.partition_values,
+        "size": file.size,
+        "modificationTime": file.modification_time,
+        "dataChange": true,
+    });
+    if let Some(stats) = &file.stats {
+        body["stats"] = stats.clone().into();
+    }
+    if let Some(vector) = &file.deletion_vector {
+        body["deletionVector"] = vector.clone();
+    }
+    json!({"add": body})
+}
+
 /// A `remove` action.
 pub(crate) fn remove(file: &LiveFile, at: DateTime<Utc>, data_change: bool) -> Value {
     let mut body = json!({

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::actions::{self, CommitInfo, FlowRecord};
 use crate::cdc::CdcWriter;
+use crate::files::Limits;
 use crate::kernel::{self, properties};
 use crate::plan::plan;
 use crate::store::{LakeOptions, Storage, open};
@@ -53,8 +54,9 @@ impl DeltaLake {
 
     fn over(storage: Storage, root: Url, options: LakeOptions) -> Result<Self, LakeError> {
         let engine = kernel::engine(Arc::clone(storage.store()))?;
-        let LakeOptions { clock, app_version, .. } = options;
-        Ok(Self { core: Arc::new(Core { storage, engine, root, clock, app: app_version }) })
+        let LakeOptions { clock, app_version: app, optimize_memory_bytes, auto_optimize, .. } = options;
+        let core = Core { storage, engine, root, clock, app, optimize_memory_bytes, auto_optimize };
+        Ok(Self { core: Arc::new(core) })
     }
 
     pub(crate) fn at(&self, name: &TableName) -> Result<Table, LakeError> {
@@ -195,7 +197,8 @@ impl Lake for DeltaLake {
     }
 
     async fn optimize(&self, name: &TableName, target_file_bytes: u64) -> Result<OptimizeReport, LakeError> {
-        upkeep::optimize(&self.at(name)?, target_file_bytes).await
+        let limits = Limits { memory_bytes: self.core.optimize_memory_bytes, target_file_bytes };
+        upkeep::optimize(&self.at(name)?, limits).await
     }
 
     async fn vacuum(

@@ -33,6 +33,11 @@ pub struct LakeOptions {
     pub clock: Arc<dyn Clock>,
     /// Written to each commit as the program that made it.
     pub app_version: String,
+    /// Memory that `optimize` may take, in bytes; it does not work with less than 32 MiB.
+    pub optimize_memory_bytes: usize,
+    /// Whether writers merge small files and purge dead rows after a commit, where a table needs it. A table's property
+    /// `delta.autoOptimize.autoCompact` = `false` turns it off for that table.
+    pub auto_optimize: bool,
 }
 
 impl Default for LakeOptions {
@@ -41,6 +46,8 @@ impl Default for LakeOptions {
             storage: BTreeMap::new(),
             clock: Arc::new(SystemClock),
             app_version: concat!("headwater/", env!("CARGO_PKG_VERSION")).to_owned(),
+            optimize_memory_bytes: 128 * 1024 * 1024,
+            auto_optimize: true,
         }
     }
 }
@@ -51,6 +58,8 @@ impl fmt::Debug for LakeOptions {
         f.debug_struct("LakeOptions")
             .field("storage", &self.storage.keys().collect::<Vec<_>>())
             .field("app_version", &self.app_version)
+            .field("optimize_memory_bytes", &self.optimize_memory_bytes)
+            .field("auto_optimize", &self.auto_optimize)
             .finish_non_exhaustive()
     }
 }

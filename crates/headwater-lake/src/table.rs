@@ -21,6 +21,8 @@ use crate::{LakeError, TableName};
 
 /// Every so many versions a checkpoint is written, unless the table's property says otherwise.
 const CHECKPOINT_INTERVAL: u64 = 10;
+/// The folder of the hidden rows in a table's own, with a slash at the end.
+pub(crate) const HIDDEN_FOLDER: &str = "_headwater_hidden/";
 /// How often a commit is tried again when storage does not answer.
 const COMMIT_TRIES: usize = 3;
 
@@ -32,6 +34,10 @@ pub(crate) struct Core {
     pub(crate) root: Url,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) app: String,
+    /// Memory for `optimize`.
+    pub(crate) optimize_memory_bytes: usize,
+    /// Writers tend the files of their tables.
+    pub(crate) auto_optimize: bool,
 }
 
 /// A table, whether it exists or not.
@@ -90,8 +96,12 @@ impl Table {
     /// that readers and the cleaning of old files pass over.
     pub(crate) fn hidden(&self) -> Result<Self, LakeError> {
         let bad = |e| damaged(&self.name, e);
-        let location = self.location.join("_headwater_hidden/").map_err(bad)?;
-        Ok(Self { path: self.path.clone().join("_headwater_hidden"), location, ..self.clone() })
+        let location = self.location.join(HIDDEN_FOLDER).map_err(bad)?;
+        Ok(Self {
+            path: self.path.clone().join(HIDDEN_FOLDER.trim_end_matches('/')),
+            location,
+            ..self.clone()
+        })
     }
 
     /// The folder of the log.

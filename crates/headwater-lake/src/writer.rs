@@ -19,6 +19,7 @@ use crate::plan::{Plan, plan, plan_replace};
 use crate::rows::RowHasher;
 use crate::schema::fits;
 use crate::table::{Landed, Table, View, files_fingerprint};
+use crate::upkeep::{self, TIER_FILES};
 use crate::{
     CommitOutcome, FlowState, LakeError, ReadSpec, SchemaChange, Staged, TableWriter, WriteMode, WriterSpec,
     read,
@@ -382,8 +383,33 @@ impl DeltaWriter {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(table = %self.table.name, error, "commit not read back yet");
             self.stale = true;
+        } else {
+            self.tend().await;
         }
         Ok(outcome)
+    }
+
+    /// Merges small files of a table that grows, where it needs it. The commit stands: what fails here is met again
+    /// later.
+    async fn tend(&mut self) {
+        let every = u64::try_from(TIER_FILES).unwrap_or(1);
+        let view = self.view.as_ref().filter(|v| v.version > 0 && v.version.is_multiple_of(every));
+        let Some(view) = view.filter(|_| self.spec.mode == WriteMode::Append) else { return };
+        let version = view.version;
+        match upkeep::tend(&self.table, view.clone(), limits(&self.spec)).await {
+            Ok(None) => {}
+            Ok(Some(done)) => {
+                self.stale = true;
+                if let Some(view) = done.view.filter(|view| view.version == version + 1) {
+                    self.view = Some(view);
+                    self.stale = false;
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(table = %self.table.name, error, "files not tended");
+            }
+        }
     }
 
     async fn read_back(&mut self) -> Result<(), LakeError> {

@@ -34,6 +34,9 @@ pub(crate) struct CdcRecord {
     /// The version of the last snapshot, in microseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) snapshot: Option<i64>,
+    /// The key columns in the order that files are sorted by, where it is another than by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) order: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +75,11 @@ impl CdcRecord {
     /// The `domainMetadata` action of a table to which changes are no longer applied.
     pub(crate) fn removal() -> Value {
         serde_json::json!({"domainMetadata": {"domain": CDC_DOMAIN, "configuration": "", "removed": true}})
+    }
+
+    /// The key columns in the order that files are sorted by.
+    pub(crate) fn order(&self) -> Vec<String> {
+        self.order.clone().unwrap_or_else(|| self.keys.iter().map(|key| key.name.clone()).collect())
     }
 
     pub(crate) fn scd_name(&self) -> String {
@@ -261,7 +269,9 @@ impl Config {
                 data_type: schema.fields[at].data_type.to_json(),
             })
             .collect();
+        let given: Vec<String> = typed.iter().map(|key| key.name.clone()).collect();
         typed.sort_by(|a, b| a.name.cmp(&b.name));
+        let order = (!given.iter().eq(typed.iter().map(|key| &key.name))).then_some(given);
         let record = CdcRecord {
             v: CdcRecord::VERSION,
             scd_type: if cdc.scd_type == ScdType::One { 1 } else { 2 },
@@ -270,6 +280,7 @@ impl Config {
             track,
             hidden: None,
             snapshot: None,
+            order,
         };
         Ok(Self { keys, sequence, tracked, own, span, record })
     }

@@ -239,6 +239,14 @@ impl FileSet {
         }
     }
 
+    /// The files that the log names.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &LiveFile> {
+        self.entries.iter().filter_map(|entry| match &entry.origin {
+            Origin::Live(file) => Some(file),
+            Origin::New(_) => None,
+        })
+    }
+
     /// Says whether a commit of the set changes the table's rows.
     pub(crate) fn is_changed(&self) -> bool {
         self.entries.iter().any(|e| e.gone || e.changed || matches!(e.origin, Origin::New(_)))

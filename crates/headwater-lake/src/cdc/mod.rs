@@ -27,5 +27,8 @@ mod snapshot;
 mod vectors;
 mod writer;
 
+pub(crate) use bounds::has_bounds;
 pub(crate) use config::{CDC_DOMAIN, CdcRecord};
+pub(crate) use reader::{Columns, DataReader};
+pub(crate) use vectors::read as read_vectors;
 pub(crate) use writer::CdcWriter;

@@ -17,8 +17,9 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowS
 use parquet::arrow::async_reader::{
     AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
 };
+use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
 use crate::adapt::convert;
 use crate::encode::Layout;
@@ -121,8 +122,29 @@ impl DataReader {
         size: u64,
         columns: Arc<Columns>,
     ) -> Result<Self, LakeError> {
+        Self::open_as(store, path, size, columns, ArrowReaderOptions::new()).await
+    }
+
+    /// Reads the footer, and where the pages lie, so that some rows of a row group can be read without the others.
+    pub(crate) async fn open_with_pages(
+        store: Arc<dyn ObjectStore>,
+        path: Path,
+        size: u64,
+        columns: Arc<Columns>,
+    ) -> Result<Self, LakeError> {
+        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
+        Self::open_as(store, path, size, columns, options).await
+    }
+
+    async fn open_as(
+        store: Arc<dyn ObjectStore>,
+        path: Path,
+        size: u64,
+        columns: Arc<Columns>,
+        options: ArrowReaderOptions,
+    ) -> Result<Self, LakeError> {
         let mut reader = ObjectReader { store: Arc::clone(&store), path: path.clone(), size };
-        let opened = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await;
+        let opened = ArrowReaderMetadata::load_async(&mut reader, options).await;
         let metadata = opened.map_err(|e| parquet_error(&columns.table, &path, e))?;
         Ok(Self { store, path, size, metadata, columns })
     }
@@ -133,6 +155,29 @@ impl DataReader {
 
     fn wrong(&self, error: ArrowError) -> LakeError {
         damaged(&self.columns.table, format!("{}: {error}", self.path))
+    }
+
+    /// Says whether parts of row groups can be read, and every value exactly: timestamps of an old form cannot hold all
+    /// that the table's type can.
+    pub(crate) fn is_splittable(&self) -> bool {
+        let metadata = self.metadata.metadata();
+        let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+        let leaves = metadata.file_metadata().schema_descr().columns();
+        chunks.into_iter().all(|chunk| chunk.offset_index_offset().is_some())
+            && leaves.iter().all(|leaf| leaf.physical_type() != PhysicalType::INT96)
+    }
+
+    /// Reads the columns at `places` of neighbouring rows of a row group.
+    pub(crate) async fn range(
+        &self,
+        group: usize,
+        places: &[usize],
+        rows: Range<usize>,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        let total = self.group_rows().get(group).copied().unwrap_or(0);
+        let count = rows.len();
+        let selection = RowSelection::from_consecutive_ranges(std::iter::once(rows), total);
+        self.selected(group, places, selection, count).await
     }
 
     /// Rows of each row group.
@@ -198,14 +243,24 @@ impl DataReader {
         let total = self.group_rows().get(group).copied().unwrap_or(0);
         let ranges = rows.iter().map(|&row| row..row + 1);
         let selection = RowSelection::from_consecutive_ranges(ranges, total);
+        self.selected(group, places, selection, rows.len()).await
+    }
+
+    async fn selected(
+        &self,
+        group: usize,
+        places: &[usize],
+        selection: RowSelection,
+        wanted: usize,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
         let mut stream = self.stream(group, places, Some(selection))?;
         let mut found = Vec::new();
         while let Some(batch) = stream.try_next().await.map_err(|e| self.failed(e))? {
             found.push(self.columns.adapt(&batch, places).map_err(|e| self.wrong(e))?);
         }
         let count: usize = found.iter().map(RecordBatch::num_rows).sum();
-        if count != rows.len() {
-            let what = format!("{} gave {count} rows instead of {}", self.path, rows.len());
+        if count != wanted {
+            let what = format!("{} gave {count} rows instead of {wanted}", self.path);
             return Err(damaged(&self.columns.table, what));
         }
         Ok(found)

@@ -24,7 +24,7 @@ use crate::schema::{find, physical_arrow};
 use crate::table::{Landed, Table, View, files_fingerprint};
 use crate::{
     CdcSpec, CommitOutcome, Feed, FlowState, LakeError, ScdType, SchemaChange, Staged, TableWriter,
-    WriterSpec,
+    WriterSpec, upkeep,
 };
 
 /// How often a commit is put on top of another writer's before giving up.
@@ -36,6 +36,8 @@ const LEAST_PENDING_BYTES: usize = 4 * 1024 * 1024;
 const CACHE_SHARE: usize = 3;
 /// The share of the memory for files that are being written.
 const FILES_SHARE: usize = 3;
+/// The share of the memory for upkeep, which goes on between micro-batches: only decoded keys are held then.
+const TEND_SHARE: usize = 2;
 
 /// The writer of a flow of changes.
 #[derive(Debug)]
@@ -508,7 +510,39 @@ impl CdcWriter {
             self.view = None;
             self.sides = None;
         }
+        self.tend().await;
         Ok(outcome)
+    }
+
+    /// Merges small files and purges dead rows, where the table needs it. The commit stands: what fails here is met
+    /// again after the next one.
+    async fn tend(&mut self) {
+        let (Some(view), Some(sides)) = (&self.view, &self.sides) else { return };
+        let limits = Limits {
+            memory_bytes: self.spec.memory_bytes / TEND_SHARE,
+            target_file_bytes: self.spec.target_file_bytes,
+        };
+        let is_worn = |side: &Side| upkeep::is_worn(side.set.live(), limits.target_file_bytes);
+        if !is_worn(&sides.target) && !is_worn(&sides.hidden) {
+            return;
+        }
+        let version = view.version;
+        let tended = match upkeep::tend(&self.table, view.clone(), limits).await {
+            Ok(None) => return,
+            // Another writer's version in between must not pass for taken in.
+            Ok(Some(done)) => match done.view.filter(|view| view.version == version + 1) {
+                Some(view) => self.take_in(view).await,
+                None => {
+                    self.sides = None;
+                    return;
+                }
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = tended {
+            tracing::warn!(table = %self.table.name, version, error = &error as &dyn std::error::Error, "files not tended");
+            self.sides = None;
+        }
     }
 
     fn settle(&mut self) {
@@ -520,6 +554,11 @@ impl CdcWriter {
 
     async fn read_back(&mut self) -> Result<(), LakeError> {
         let view = self.table.after_commit(self.view.as_ref()).await?;
+        self.take_in(view).await
+    }
+
+    /// Goes on from a version in which nothing but what is known has changed.
+    async fn take_in(&mut self, view: View) -> Result<(), LakeError> {
         let next = plan(&self.table, Some(&view), &self.spec, false)?;
         if next.schema != self.plan.schema || next.cluster_by != self.plan.cluster_by {
             // The columns bear other names in the log than planned: start over from what it says.

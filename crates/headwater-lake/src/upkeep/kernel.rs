@@ -1,7 +1,7 @@
 //! What upkeep needs of `delta_kernel`'s internal API beside [`crate::kernel`]: rows of chosen files, and where
 //! deletion vectors lie. Reading blocks: call it inside [`crate::store::blocking`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -30,12 +30,11 @@ pub(crate) struct FileReader {
 }
 
 impl FileReader {
-    /// Prepares reading the files with these paths, as the log has them.
+    /// Prepares reading files of a version.
     pub(crate) fn open(
         engine: Arc<KernelEngine>,
         table: TableName,
         snapshot: &SnapshotRef,
-        paths: &HashSet<String>,
     ) -> Result<Self, LakeError> {
         let failed = |e| kernel_error(&table, DOING, e);
         let scan = Arc::clone(snapshot).scan_builder().build().map_err(failed)?;
@@ -46,11 +45,7 @@ impl FileReader {
                 .visit_scan_files(found, |files, file| files.push(file))
                 .map_err(failed)?;
         }
-        let files = found
-            .into_iter()
-            .filter(|file| paths.contains(&file.path))
-            .map(|file| (file.path.clone(), file))
-            .collect();
+        let files = found.into_iter().map(|file| (file.path.clone(), file)).collect();
         let location = snapshot.table_root().clone();
         Ok(Self { engine, table, scan, location, files })
     }

@@ -7,6 +7,7 @@ use object_store::ObjectMeta;
 use serde_json::Value;
 
 use crate::LakeError;
+use crate::cdc::{CDC_DOMAIN, CdcRecord};
 use crate::kernel::damaged;
 use crate::table::Table;
 
@@ -126,6 +127,8 @@ pub(crate) struct Recent {
     pub(crate) first: u64,
     /// The bodies of the `add` actions of all versions after `first`.
     pub(crate) adds: Vec<Value>,
+    /// The versions of the hidden table that they name.
+    pub(crate) hidden: Vec<u64>,
 }
 
 /// Reads the commits that are younger than `cutoff`.
@@ -135,8 +138,12 @@ pub(crate) async fn recent(
     newest: u64,
     cutoff: DateTime<Utc>,
 ) -> Result<Recent, LakeError> {
-    let first = log.newest_at(newest, cutoff);
-    let mut adds = Vec::new();
+    since(table, log.newest_at(newest, cutoff), newest).await
+}
+
+/// Reads the commits after `first`.
+pub(crate) async fn since(table: &Table, first: u64, newest: u64) -> Result<Recent, LakeError> {
+    let (mut adds, mut hidden) = (Vec::new(), Vec::new());
     for version in first + 1..=newest {
         let path = table.log_path().join(format!("{version:020}.json"));
         let Some(text) = table.core.storage.get(&path).await? else {
@@ -148,9 +155,16 @@ pub(crate) async fn recent(
             if !action["add"].is_null() {
                 adds.push(action["add"].take());
             }
+            let domain = &action["domainMetadata"];
+            if domain["domain"] == CDC_DOMAIN && domain["removed"] != true {
+                let text = domain["configuration"].as_str().unwrap_or_default();
+                let record: CdcRecord =
+                    serde_json::from_str(text).map_err(|e| damaged(&table.name, format!("{path}: {e}")))?;
+                hidden.extend(record.hidden);
+            }
         }
     }
-    Ok(Recent { first, adds })
+    Ok(Recent { first, adds, hidden })
 }
 
 #[cfg(test)]

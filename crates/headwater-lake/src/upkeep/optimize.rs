@@ -1,43 +1,32 @@
 //! Merges small files and purges dead rows, in one version of the table that changes no row.
+//!
+//! The hidden rows of a table with changes are tended as well. They have a log of their own, and a version of it counts
+//! only where a version of the table names it: so the hidden table's new version is written first, and the table's new
+//! version names it together with the table's own new files. Until then nobody reads it, and whoever writes hidden rows
+//! next replaces it; where another writer gets in between with other hidden rows, it is made again from these.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use serde_json::Value;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::actions::{CommitInfo, add, fingerprint, flow_domain, remove};
-use crate::adapt::{Adapter, conform};
-use crate::encode::Layout;
-use crate::files::{DataFiles, Limits};
-use crate::kernel::{LiveFile, damaged};
-use crate::plan::stats_limit;
+use crate::actions::{CommitInfo, add, add_again, fingerprint, flow_domain, remove};
+use crate::cdc::CdcRecord;
+use crate::files::Limits;
+use crate::kernel::{LiveFile, damaged, properties};
 use crate::protocol::check_writable;
-use crate::schema::{find, physical_name};
-use crate::store::runtime;
 use crate::table::{Landed, Table, View, files_fingerprint};
-use crate::upkeep::kernel::FileReader;
-use crate::upkeep::plan::{bytes, groups};
+use crate::upkeep::compact::{Compactor, Group, Which};
+use crate::upkeep::plan::{bytes, worn};
 use crate::{LakeError, OptimizeReport};
 
-/// What writing may take. Reading adds the batches of one file.
-const MEMORY_BYTES: usize = 128 * 1024 * 1024;
-/// Batches that are read ahead of the writer.
-const BATCHES_AHEAD: usize = 2;
 /// How many versions of other writers the commit is put on top of before giving up.
 const MOST_REBASES: usize = 100;
+/// The property by which a table's owner turns upkeep between micro-batches off; other engines have it too.
+const AUTO_COMPACT: &str = "delta.autoOptimize.autoCompact";
 
-/// Files that are replaced, and what replaces them.
-struct Group {
-    old: Vec<LiveFile>,
-    new: DataFiles,
-}
-
-/// Merges small files of a table and purges rows that deletion vectors mark dead.
+/// Merges small files of a table and purges rows that deletion vectors mark dead, as far as it is worth it.
 ///
 /// Other writers may go on: their versions are kept, and a group of which they removed or changed a file is left out.
 /// With nothing to do, or nothing left to do, no version is made.
@@ -46,25 +35,56 @@ struct Group {
 /// The table is as before, unless [`LakeError::is_in_doubt`].
 /// # Cancel safety
 /// A dropped call leaves files that no version names; vacuum takes them.
-pub(crate) async fn optimize(table: &Table, target_file_bytes: u64) -> Result<OptimizeReport, LakeError> {
+pub(crate) async fn optimize(table: &Table, limits: Limits) -> Result<OptimizeReport, LakeError> {
     let view = table.existing().await?;
-    check_writable(&table.name, &view.protocol, &view.metadata, &view.schema)?;
-    let mut files = table.live_files(&view).await?;
-    // The last micro-batch of a numbered flow may be written again, and then takes back the files that it added.
-    let pinned: HashSet<&String> = view.flows.values().flat_map(|r| r.files.iter().flatten()).collect();
-    files.retain(|f| !pinned.contains(&f.path));
-    let planned = groups(files, target_file_bytes, &order(&view));
-    if planned.is_empty() {
-        return Ok(OptimizeReport::default());
+    Ok(run(table, view, Which::All, limits).await?.map_or_else(OptimizeReport::default, |done| done.report))
+}
+
+/// Upkeep between micro-batches: does as [`optimize`] does where the table needs it, and as little as it needs. Gives
+/// the version after it, where there is a new one.
+///
+/// # Errors
+/// As [`optimize`].
+/// # Cancel safety
+/// As [`optimize`].
+pub(crate) async fn tend(table: &Table, view: View, limits: Limits) -> Result<Option<Done>, LakeError> {
+    let off = properties(&view.metadata).get(AUTO_COMPACT).is_some_and(|text| text == "false");
+    if !table.core.auto_optimize || off {
+        return Ok(None);
     }
-    let mut made = Vec::new();
-    let result = match rewrite(table, &view, planned, target_file_bytes, &mut made).await {
+    run(table, view, Which::Worn, limits).await
+}
+
+/// Says whether upkeep between micro-batches has something to do with these files.
+pub(crate) fn is_worn<'f>(files: impl IntoIterator<Item = &'f LiveFile>, target_file_bytes: u64) -> bool {
+    !worn(files.into_iter().collect(), target_file_bytes).is_empty()
+}
+
+/// A compaction that stands.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) report: OptimizeReport,
+    /// The version it made, or a newer one; `None` where it could not be read back.
+    pub(crate) view: Option<View>,
+}
+
+/// The files of a table that are replaced, and those of its hidden rows.
+#[derive(Default)]
+struct Made {
+    own: Vec<Group>,
+    hidden: Vec<Group>,
+}
+
+async fn run(table: &Table, view: View, which: Which, limits: Limits) -> Result<Option<Done>, LakeError> {
+    check_writable(&table.name, &view.protocol, &view.metadata, &view.schema)?;
+    let mut made = Made::default();
+    let result = match rewrite(table, &view, which, limits, &mut made).await {
         Ok(()) => commit(table, view, &mut made).await,
         Err(error) => Err(error),
     };
     // A commit that may have landed needs its files.
     if result.as_ref().is_err_and(|error| !error.is_in_doubt()) {
-        for group in &mut made {
+        for group in made.own.iter_mut().chain(&mut made.hidden) {
             if let Err(error) = group.new.discard().await {
                 tracing::warn!(table = %table.name, error = &error as &dyn std::error::Error, "files left for vacuum");
             }
@@ -73,112 +93,45 @@ pub(crate) async fn optimize(table: &Table, target_file_bytes: u64) -> Result<Op
     result
 }
 
-/// The clustering columns by their names in the files.
-fn order(view: &View) -> Vec<String> {
-    view.cluster_by
-        .iter()
-        .map(|name| find(&view.schema, name).map_or_else(|| name.clone(), |f| physical_name(f).to_owned()))
-        .collect()
-}
-
-/// Writes the new files of each group, one group after the other.
+/// Writes the new files of the table and of its hidden rows.
 async fn rewrite(
     table: &Table,
     view: &View,
-    planned: Vec<Vec<LiveFile>>,
-    target_file_bytes: u64,
-    made: &mut Vec<Group>,
+    which: Which,
+    limits: Limits,
+    made: &mut Made,
 ) -> Result<(), LakeError> {
-    let layout = Layout::new(&view.schema, &view.cluster_by, stats_limit(&view.metadata))
-        .map_err(|e| damaged(&table.name, e))?;
-    let layout = Arc::new(layout);
-    let limits = Limits { memory_bytes: MEMORY_BYTES, target_file_bytes: target_file_bytes.max(1) };
-    let adapter =
-        Adapter::new(table.name.clone(), view.schema.clone(), view.schema.clone(), Arc::clone(&layout.arrow));
-    let paths = planned.iter().flatten().map(|f| f.path.clone()).collect();
-    let reader = Arc::new(open(table, view, paths).await?);
-    for old in planned {
-        let new = DataFiles::new(table.clone(), Arc::clone(&layout), limits, None);
-        made.push(Group { old, new });
-        if let Some(group) = made.last_mut() {
-            group.write(&reader, &adapter, view).await?;
-            group.check_rows(table)?;
-        }
+    let mut files = table.live_files(view).await?;
+    // The last micro-batch of a numbered flow may be written again, and then takes back the files that it added.
+    let pinned: HashSet<&String> = view.flows.values().flat_map(|r| r.files.iter().flatten()).collect();
+    files.retain(|f| !pinned.contains(&f.path));
+    let keys = view.cdc.as_ref().map(CdcRecord::order).unwrap_or_default();
+    let order = if view.cluster_by.is_empty() { &keys } else { &view.cluster_by };
+    Compactor::new(table, view, order, limits)?.compact(files, which, &mut made.own).await?;
+    if let Some((hidden, version)) = hidden_of(table, view)? {
+        let view = hidden.view_at(version).await?;
+        let files = hidden.live_files(&view).await?;
+        Compactor::new(&hidden, &view, &keys, limits)?.compact(files, which, &mut made.hidden).await?;
     }
     Ok(())
 }
 
-async fn open(table: &Table, view: &View, paths: HashSet<String>) -> Result<FileReader, LakeError> {
-    let (table, snapshot) = (table.clone(), Arc::clone(&view.snapshot));
-    crate::store::blocking(move || {
-        FileReader::open(Arc::clone(&table.core.engine), table.name.clone(), &snapshot, &paths)
-    })
-    .await?
-}
-
-impl Group {
-    /// Copies the live rows of the old files into new ones.
-    async fn write(
-        &mut self,
-        reader: &Arc<FileReader>,
-        adapter: &Adapter,
-        view: &View,
-    ) -> Result<(), LakeError> {
-        let (sender, mut batches) = mpsc::channel::<Result<RecordBatch, LakeError>>(BATCHES_AHEAD);
-        let (from, paths) = (Arc::clone(reader), self.old.iter().map(|f| f.path.clone()).collect::<Vec<_>>());
-        let mut reading = JoinSet::new();
-        reading.spawn_blocking_on(
-            move || {
-                for path in paths {
-                    let read = from.read(&path, &mut |batch| sender.blocking_send(Ok(batch)).is_ok());
-                    match read {
-                        Ok(true) => {}
-                        Ok(false) => return,
-                        Err(error) => {
-                            // Where nobody listens any more, the writer has failed and says why itself.
-                            let _gone = sender.blocking_send(Err(error)).is_err();
-                            return;
-                        }
-                    }
-                }
-            },
-            runtime()?,
-        );
-        while let Some(batch) = batches.recv().await {
-            let batch = batch?;
-            if batch.num_rows() > 0 {
-                let batch = conform(&batch, &view.schema).map_err(|e| damaged(reader.table(), e))?;
-                self.new.write(adapter.adapt(&batch)?).await?;
-            }
-        }
-        // The channel also ends when the reader dies: that must not pass for the end of the rows.
-        if let Some(Err(lost)) = reading.join_next().await {
-            return Err(LakeError::TaskLost { source: Box::new(lost) });
-        }
-        self.new.finish().await
-    }
-
-    /// Counts once more: a compaction that loses rows must never be committed.
-    fn check_rows(&self, table: &Table) -> Result<(), LakeError> {
-        let Some(expected) = self.old.iter().map(LiveFile::rows).sum::<Option<u64>>() else {
-            return Ok(());
-        };
-        let written: u64 = self.new.done().iter().map(|f| f.rows).sum();
-        if written != expected {
-            return Err(damaged(
-                &table.name,
-                format!("the log counts {expected} rows in files that hold {written}"),
-            ));
-        }
-        Ok(())
+/// The table of the hidden rows, and the version that belongs to this one.
+pub(crate) fn hidden_of(table: &Table, view: &View) -> Result<Option<(Table, u64)>, LakeError> {
+    match view.cdc.as_ref().and_then(|record| record.hidden) {
+        Some(version) => Ok(Some((table.hidden()?, version))),
+        None => Ok(None),
     }
 }
 
 /// Adds the version that swaps the files, on top of whatever others have added meanwhile.
-async fn commit(table: &Table, view: View, made: &mut Vec<Group>) -> Result<OptimizeReport, LakeError> {
+async fn commit(table: &Table, view: View, made: &mut Made) -> Result<Option<Done>, LakeError> {
     let first = (view.schema.clone(), view.protocol.clone());
     let mut view = view;
     let mut rebases = 0;
+    // The version of the hidden rows that our files are made of, and the one that has our files.
+    let mut base = hidden_of(table, &view)?;
+    let mut hidden = None;
     loop {
         let live = table.live_files(&view).await?;
         if rebases > 0 {
@@ -189,30 +142,41 @@ async fn commit(table: &Table, view: View, made: &mut Vec<Group>) -> Result<Opti
                     what: "the columns or the features of the table".into(),
                 });
             }
-            keep_unchanged(made, &live).await?;
+            keep_unchanged(&mut made.own, &live).await?;
+            let now = hidden_of(table, &view)?;
+            if now.as_ref().map(|(_, version)| *version) != base.as_ref().map(|(_, version)| *version) {
+                base = now;
+                hidden = None;
+                let live = match &base {
+                    Some((table, version)) => table.live_files(&table.view_at(*version).await?).await?,
+                    None => Vec::new(),
+                };
+                keep_unchanged(&mut made.hidden, &live).await?;
+            }
         }
-        if made.is_empty() {
-            return Ok(OptimizeReport::default());
+        if made.own.is_empty() && made.hidden.is_empty() {
+            return Ok(None);
+        }
+        if let (Some((table, version)), None, false) = (&base, hidden, made.hidden.is_empty()) {
+            hidden = Some(commit_hidden(table, *version, &mut made.hidden).await?);
         }
         let id = Uuid::new_v4().to_string();
-        let (lines, report) = lines(table, &view, made, &live, &id)?;
+        let (lines, report) = lines(table, &view, made, hidden, &live, &id)?;
         match table.commit(view.version + 1, &lines, &id).await? {
             Landed::Won => {
-                made.iter_mut().for_each(|group| group.new.committed());
-                let version = view.version + 1;
+                made.own.iter_mut().chain(&mut made.hidden).for_each(|group| group.new.committed());
+                let report = OptimizeReport { version: Some(view.version + 1), ..report };
                 // The commit stands, whatever becomes of checksum and checkpoint.
-                if let Err(error) = table.after_commit(Some(&view)).await {
-                    tracing::warn!(table = %table.name, error = &error as &dyn std::error::Error, "log not tended");
-                }
-                return Ok(OptimizeReport { version: Some(version), ..report });
+                let view = match table.after_commit(Some(&view)).await {
+                    Ok(view) => Some(view),
+                    Err(error) => {
+                        tracing::warn!(table = %table.name, error = &error as &dyn std::error::Error, "log not tended");
+                        None
+                    }
+                };
+                return Ok(Some(Done { report, view }));
             }
-            Landed::Lost if rebases >= MOST_REBASES => {
-                return Err(LakeError::Conflict {
-                    table: table.name.clone(),
-                    version: view.version + 1,
-                    what: "the table again and again while its files were being merged".into(),
-                });
-            }
+            Landed::Lost if rebases >= MOST_REBASES => return Err(too_fast(table, view.version + 1)),
             Landed::Lost => {
                 rebases += 1;
                 view = table
@@ -222,6 +186,67 @@ async fn commit(table: &Table, view: View, made: &mut Vec<Group>) -> Result<Opti
             }
         }
     }
+}
+
+fn too_fast(table: &Table, version: u64) -> LakeError {
+    LakeError::Conflict {
+        table: table.name.clone(),
+        version,
+        what: "the table again and again while its files were being merged".into(),
+    }
+}
+
+/// Adds the version of the hidden table that has the rows of `version` in the new files. Nobody reads it before a
+/// version of the table names it.
+async fn commit_hidden(table: &Table, version: u64, made: &mut [Group]) -> Result<u64, LakeError> {
+    let named = table.live_files(&table.view_at(version).await?).await?;
+    let old: HashSet<&str> = made.iter().flat_map(|g| &g.old).map(|f| f.path.as_str()).collect();
+    let wanted: Vec<&LiveFile> = named.iter().filter(|f| !old.contains(f.path.as_str())).collect();
+    let wanted_keys: HashSet<String> = wanted.iter().map(|f| f.key()).collect();
+    for _ in 0..MOST_REBASES {
+        // The newest version may be one that no version of the table names, or not yet: this one comes after it, and
+        // has nothing of it.
+        let view = table.existing().await?;
+        let present = table.live_files(&view).await?;
+        let present_keys: HashSet<String> = present.iter().map(LiveFile::key).collect();
+        let at = table.now();
+        let id = Uuid::new_v4().to_string();
+        let mut lines = vec![info(table, &id, Vec::new())];
+        let removed = present.iter().filter(|f| !wanted_keys.contains(&f.key()));
+        lines.extend(removed.map(|f| remove(f, at, false)));
+        let missing = wanted.iter().filter(|f| !present_keys.contains(&f.key()));
+        lines.extend(missing.map(|f| add_again(f)));
+        lines.extend(made.iter().flat_map(|g| g.new.done()).map(|f| add(f, false)));
+        made.iter_mut().for_each(|group| group.new.hold(true));
+        match table.commit(view.version + 1, &lines, &id).await {
+            Ok(Landed::Won) => {
+                // They are in a log, though nobody reads it: vacuum finds out when they can go.
+                if let Err(error) = table.after_commit(Some(&view)).await {
+                    tracing::warn!(table = %table.name, error = &error as &dyn std::error::Error, "log not tended");
+                }
+                return Ok(view.version + 1);
+            }
+            Ok(Landed::Lost) => {}
+            Err(error) => {
+                made.iter_mut().for_each(|group| group.new.hold(error.is_in_doubt()));
+                return Err(error);
+            }
+        }
+    }
+    Err(too_fast(table, version))
+}
+
+fn info(table: &Table, id: &str, metrics: Vec<(&str, u64)>) -> Value {
+    CommitInfo {
+        at: table.now(),
+        operation: "OPTIMIZE",
+        parameters: vec![("predicate", "[]".to_owned()), ("zOrderBy", "[]".to_owned())],
+        metrics,
+        engine: &table.core.app,
+        blind_append: false,
+        id,
+    }
+    .line()
 }
 
 /// Leaves out the groups of which a file is gone or has other dead rows now.
@@ -243,7 +268,8 @@ async fn keep_unchanged(made: &mut Vec<Group>, live: &[LiveFile]) -> Result<(), 
 fn lines(
     table: &Table,
     view: &View,
-    made: &[Group],
+    made: &Made,
+    hidden: Option<u64>,
     live: &[LiveFile],
     id: &str,
 ) -> Result<(Vec<Value>, OptimizeReport), LakeError> {
@@ -252,40 +278,41 @@ fn lines(
     let (mut adds, mut removes) = (Vec::new(), Vec::new());
     let mut keys: HashMap<&str, Cow<'_, str>> =
         live.iter().map(|f| (f.path.as_str(), Cow::Owned(f.key()))).collect();
-    for group in made {
+    for group in &made.own {
         for file in &group.old {
-            report.files_removed += 1;
-            report.bytes_removed += bytes(file);
-            report.dead_rows_purged += file.dead_rows;
             keys.remove(file.path.as_str());
             removes.push(remove(file, at, false));
         }
         for file in group.new.done() {
-            report.files_added += 1;
-            report.bytes_added += file.size;
             keys.insert(&file.path, Cow::Borrowed(file.path.as_str()));
             adds.push(add(file, false));
         }
     }
-    let info = CommitInfo {
-        at,
-        operation: "OPTIMIZE",
-        parameters: vec![("predicate", "[]".to_owned()), ("zOrderBy", "[]".to_owned())],
-        metrics: vec![
-            ("numRemovedFiles", report.files_removed),
-            ("numAddedFiles", report.files_added),
-            ("numRemovedBytes", report.bytes_removed),
-            ("numAddedBytes", report.bytes_added),
-            ("numDeletedRowsPurged", report.dead_rows_purged),
-        ],
-        engine: &table.core.app,
-        blind_append: false,
-        id,
-    };
-    let mut lines = vec![info.line()];
+    for group in made.own.iter().chain(&made.hidden) {
+        for file in &group.old {
+            report.files_removed += 1;
+            report.bytes_removed += bytes(file);
+            report.dead_rows_purged += file.dead_rows;
+        }
+        for file in group.new.done() {
+            report.files_added += 1;
+            report.bytes_added += file.size;
+        }
+    }
+    let metrics = vec![
+        ("numRemovedFiles", report.files_removed),
+        ("numAddedFiles", report.files_added),
+        ("numRemovedBytes", report.bytes_removed),
+        ("numAddedBytes", report.bytes_added),
+        ("numDeletedRowsPurged", report.dead_rows_purged),
+    ];
+    let wrong = |e: serde_json::Error| damaged(&table.name, e);
+    let mut lines = vec![info(table, id, metrics)];
+    if let (Some(version), Some(record)) = (hidden, &view.cdc) {
+        lines.push(CdcRecord { hidden: Some(version), ..record.clone() }.line().map_err(wrong)?);
+    }
     lines.extend(
-        moved_marks(view, &files_fingerprint(live), &fingerprint(keys.into_values()))
-            .map_err(|e| damaged(&table.name, e))?,
+        moved_marks(view, &files_fingerprint(live), &fingerprint(keys.into_values())).map_err(wrong)?,
     );
     lines.append(&mut removes);
     lines.append(&mut adds);

@@ -1,6 +1,8 @@
 //! Appending: rows and offset in one version, restart, rebase, two writers.
 
-use headwater_lake::{CommitOutcome, Lake, LakeError, ReadSpec, SchemaChange, WriteMode, WriterSpec};
+use headwater_lake::{
+    CommitOutcome, DeltaLake, Lake, LakeError, LakeOptions, ReadSpec, SchemaChange, WriteMode, WriterSpec,
+};
 
 use crate::common::{
     committed, data_files, ids, ids_at, lake, log, name, names, offset, put, read, rows, spec,
@@ -90,7 +92,8 @@ async fn a_discarded_micro_batch_leaves_no_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_flows_append_to_one_table_at_the_same_time() {
     let dir = tempfile::tempdir().unwrap();
-    let lake = lake(&dir);
+    let options = LakeOptions { auto_optimize: false, ..LakeOptions::default() };
+    let lake = DeltaLake::open(dir.path().to_str().unwrap(), options).unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for flow in 0..2_i64 {
         let lake = lake.clone();

@@ -19,10 +19,12 @@ use crate::readers::{READERS, ask, sql};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const TARGET: u64 = WriterSpec::DEFAULT_TARGET_FILE_BYTES;
 
-/// A lake whose clock the test moves. It starts at the machine's time, since files get theirs from there.
+/// A lake whose clock the test moves, and where nothing is tended unasked. The clock starts at the machine's time, since
+/// files get theirs from there.
 fn clocked() -> (Local, ManualClock) {
     let clock = ManualClock::new(SystemClock.now());
-    let options = LakeOptions { clock: Arc::new(clock.clone()), ..LakeOptions::default() };
+    let options =
+        LakeOptions { clock: Arc::new(clock.clone()), auto_optimize: false, ..LakeOptions::default() };
     (Local::with(options), clock)
 }
 
