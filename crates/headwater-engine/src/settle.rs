@@ -256,9 +256,17 @@ impl Settling<'_> {
         let rest = name.strip_prefix(above).unwrap_or(name).trim_start_matches('.');
         let inner = match path.field(&self.schema).map(|field| &field.data_type) {
             Some(DataType::Struct(inner)) => inner,
-            _ => {
+            other => {
                 let reason = format!("names `{name}`, but `{}` is not a struct", path.text());
-                let hint = format!("did you mean `{}`?", path.text());
+                let orders = !matches!(
+                    other,
+                    None | Some(DataType::Array { .. } | DataType::Map { .. } | DataType::Variant)
+                );
+                let hint = if orders {
+                    format!("did you mean `{}`?", path.text())
+                } else {
+                    "name a column, or a field of a struct column".to_owned()
+                };
                 return self.wrong("sequence_by", reason, hint);
             }
         };

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use headwater_lake::{END_AT, Lake, ReadSpec, START_AT, TableState};
 use serde_json::{Map, Value, json};
 
+use super::source::type_text;
 use crate::fail::{Exit, Failure};
 use crate::output::{Out, RowPrinter};
 
@@ -65,6 +66,8 @@ fn by_start(batches: &[RecordBatch]) -> Result<Option<RecordBatch>, Failure> {
 struct Wanted {
     /// Column and value, as text.
     values: BTreeMap<String, String>,
+    /// The types of the columns, for people.
+    types: BTreeMap<String, String>,
 }
 
 impl Wanted {
@@ -110,7 +113,12 @@ impl Wanted {
                 state.name
             ))
             .hint(form())),
-            None => Ok(Self { values }),
+            None => {
+                let key = |name: &String| state.schema.field(name);
+                let types = values.keys().filter_map(key);
+                let types = types.map(|field| (field.name.clone(), type_text(&field.data_type.to_json())));
+                Ok(Self { types: types.collect(), values })
+            }
         }
     }
 
@@ -124,10 +132,8 @@ impl Wanted {
             let options = CastOptions { safe: true, ..CastOptions::default() };
             let typed = cast_with_options(&wanted, column.data_type(), &options).map_err(unreadable)?;
             if typed.is_null(0) {
-                return Err(Failure::usage(format!(
-                    "`{value}` is not a value of `{name}`, which is {}",
-                    column.data_type()
-                )));
+                let type_name = self.types.get(name).map(String::as_str).unwrap_or_default();
+                return Err(Failure::usage(format!("`{value}` is not a value of `{name}` ({type_name})")));
             }
             let same = arrow_ord::cmp::eq(column, &arrow_array::Scalar::new(typed)).map_err(unreadable)?;
             let both = rows.values() & same.values();
