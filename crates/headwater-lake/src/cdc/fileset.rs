@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
-use headwater_cdc::KeyIndex;
+use headwater_cdc::{KeyIndex, RowCodec};
 use headwater_connect::BoxError;
 use object_store::path::Path;
 use roaring::RoaringTreemap;
@@ -106,6 +106,17 @@ pub(crate) struct Probe {
     pub(crate) keys: Vec<usize>,
     /// Places of columns that are read of the rows found.
     pub(crate) extra: Vec<usize>,
+    /// Where every value of a column in a file is less than this, the extra columns are not read and are null: which
+    /// sequence exactly it is that the changes come after does not matter.
+    pub(crate) later: Option<Later>,
+}
+
+/// A value of the column at `place`, as the codec encodes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Later {
+    pub(crate) place: usize,
+    pub(crate) codec: Arc<RowCodec>,
+    pub(crate) least: Vec<u8>,
 }
 
 /// The rows that were found.
@@ -501,9 +512,31 @@ impl Job {
         (found.rows, found.groups) = hits.into_iter().unzip();
         if !self.probe.extra.is_empty() {
             let reader = self.entry.open(&self.table, &self.columns).await?;
-            found.extra = read_rows(&reader, &found.rows, &self.probe.extra).await?;
+            found.extra = if self.is_earlier(&reader)? {
+                vec![
+                    self.columns
+                        .nulls(&self.probe.extra, found.rows.len())
+                        .map_err(|e| damaged(&self.table.name, e))?,
+                ]
+            } else {
+                read_rows(&reader, &found.rows, &self.probe.extra).await?
+            };
         }
         Ok(found)
+    }
+
+    /// Says whether all sequences of the file are less than all those at hand.
+    fn is_earlier(&self, reader: &DataReader) -> Result<bool, LakeError> {
+        let Some(later) = &self.probe.later else { return Ok(false) };
+        if !has_bounds(self.columns.arrow().field(later.place).data_type()) {
+            return Ok(false);
+        }
+        let Some((_, greatest)) = reader.bounds(later.place) else { return Ok(false) };
+        if greatest.null_count() > 0 {
+            return Ok(false);
+        }
+        let greatest = later.codec.encode(&[greatest]).map_err(|e| damaged(&self.table.name, e))?;
+        Ok(greatest.iter().all(|row| row.data() < later.least.as_slice()))
     }
 
     /// Reads the key columns of the row groups that may hold a key.

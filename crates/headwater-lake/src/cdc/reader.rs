@@ -89,6 +89,14 @@ impl Columns {
         &self.arrow
     }
 
+    /// Rows of nothing but null.
+    pub(crate) fn nulls(&self, places: &[usize], rows: usize) -> Result<RecordBatch, ArrowError> {
+        let fields = places.iter().map(|&at| self.arrow.field(at).clone().with_nullable(true));
+        let schema = Arc::new(arrow_schema::Schema::new(fields.collect::<Vec<_>>()));
+        let columns = schema.fields().iter().map(|f| new_null_array(f.data_type(), rows)).collect();
+        RecordBatch::try_new(schema, columns)
+    }
+
     /// Gives the columns at `places` of a batch that a file gave; null where the file is from before the column.
     fn adapt(&self, batch: &RecordBatch, places: &[usize]) -> Result<RecordBatch, ArrowError> {
         let columns = places.iter().map(|&at| {

@@ -13,7 +13,7 @@ use headwater_cdc::{KeyIndex, RowCodec};
 use crate::LakeError;
 use crate::cdc::apply::Apply;
 use crate::cdc::arrays::{Numbers, columns, encode, gather, with_column};
-use crate::cdc::fileset::{Found, Probe, RowId};
+use crate::cdc::fileset::{Found, Later, Probe, RowId};
 
 impl Apply<'_> {
     /// Applies rows that are new or changed, or with `delete` those that are gone.
@@ -25,7 +25,7 @@ impl Apply<'_> {
         let last = last_events(&group, groups, &[&at]).map_err(|e| self.wrong(e))?;
 
         let tombstones = self.tombstones(&index).await?;
-        let stored = self.find_current(&index).await?;
+        let stored = self.find_current(&index, &at, &last).await?;
 
         let event = if delete { Event::Delete } else { Event::Upsert };
         let mut todo = Todo::default();
@@ -178,9 +178,22 @@ impl Apply<'_> {
     }
 
     /// Finds the rows that the table has for the keys.
-    async fn find_current(&mut self, index: &Arc<KeyIndex>) -> Result<Stored, LakeError> {
+    async fn find_current(
+        &mut self,
+        index: &Arc<KeyIndex>,
+        at: &arrow_row::Rows,
+        last: &[u32],
+    ) -> Result<Stored, LakeError> {
         let extra = vec![self.sequence_root()];
-        let probe = Probe { index: Arc::clone(index), keys: self.config.keys.clone(), extra };
+        let least = last.iter().map(|&row| at.row(row as usize).data()).min().map(<[u8]>::to_vec);
+        // A row whose sequence is null comes before every change.
+        let later = match (self.config.sequence.as_deref(), least) {
+            (Some(&[place]), Some(least)) => {
+                Some(Later { place, codec: Arc::new(self.sequence_codec()?), least })
+            }
+            _ => None,
+        };
+        let probe = Probe { index: Arc::clone(index), keys: self.config.keys.clone(), extra, later };
         let found = self.target.set.probe(&probe).await?;
         let at = self.found_sequences(&found)?;
         let mut of = HashMap::with_capacity(found.groups.len());
@@ -196,7 +209,7 @@ impl Apply<'_> {
     async fn tombstones(&mut self, index: &Arc<KeyIndex>) -> Result<Stored, LakeError> {
         let remembered = self.hidden.layout.arrow.fields().len() - 1;
         let extra = vec![self.sequence_root(), remembered];
-        let probe = Probe { index: Arc::clone(index), keys: self.config.keys.clone(), extra };
+        let probe = Probe { index: Arc::clone(index), keys: self.config.keys.clone(), extra, later: None };
         let found = self.hidden.set.probe(&probe).await?;
         let at = self.found_sequences(&found)?;
         let times: Vec<Option<i64>> = found

@@ -73,7 +73,8 @@ impl Apply<'_> {
     ) -> Result<Timelines, LakeError> {
         let root = self.sequence_root();
         let remembered = self.hidden.layout.arrow.fields().len() - 1;
-        let probe = |extra| Probe { index: Arc::clone(index), keys: self.config.keys.clone(), extra };
+        let probe =
+            |extra| Probe { index: Arc::clone(index), keys: self.config.keys.clone(), extra, later: None };
         let (visible, secret) = (probe(vec![root]), probe(vec![root, span.1, remembered]));
         let visible = self.target.set.probe(&visible).await?;
         let secret = self.hidden.set.probe(&secret).await?;
