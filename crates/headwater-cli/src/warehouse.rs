@@ -11,6 +11,9 @@ use crate::output::Out;
 /// Opens the warehouse of the project. Nothing is read yet.
 pub(crate) fn open(project: &Project, out: &Out) -> Result<Arc<dyn Lake>, Failure> {
     let mut options = LakeOptions::default();
+    if let Some(bytes) = project.memory()? {
+        options.optimize_memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
     for (name, value) in project.storage(out.redactor())? {
         options.storage.insert(name, value);
     }

@@ -441,3 +441,86 @@ fn has_nulls(file: &LiveFile, sorting: &Sorting) -> bool {
     let nulls = sorting.first_column().map(|name| &stats["nullCount"][name]);
     nulls.and_then(serde_json::Value::as_u64) != Some(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
+    use arrow_array::{Int64Array, RecordBatch, StringArray};
+    use futures::TryStreamExt;
+    use headwater_connect::{DataType, StructField, StructType};
+
+    use super::{Compactor, Which};
+    use crate::files::Limits;
+    use crate::lake::DeltaLake;
+    use crate::{Lake, LakeOptions, ReadSpec, TableName, WriteMode, WriterSpec};
+
+    const MEMORY: usize = 32 * 1024 * 1024;
+    const FILES: i64 = 40;
+    const FILE_ROWS: usize = 10_000;
+
+    fn schema() -> StructType {
+        StructType::new([
+            StructField::nullable("id", DataType::Long),
+            StructField::nullable("text", DataType::String),
+        ])
+    }
+
+    /// More sorted files that lie across each other than can be merged at once, and more rows than fit into memory.
+    #[tokio::test]
+    async fn merging_stays_within_the_memory_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = LakeOptions { auto_optimize: false, ..LakeOptions::default() };
+        let lake = DeltaLake::open(dir.path().to_str().unwrap(), options).unwrap();
+        let name = TableName::new("c", "s", "t").unwrap();
+        let spec = WriterSpec {
+            table: name.clone(),
+            flow: "flow".into(),
+            schema: schema(),
+            mode: WriteMode::Append,
+            cluster_by: vec!["id".into()],
+            full_refresh: false,
+            memory_bytes: MEMORY,
+            target_file_bytes: 8 * 1024 * 1024,
+            type_widening: false,
+        };
+        let mut writer = lake.writer(spec).await.unwrap();
+        for file in 0..FILES {
+            let noise = || (0..100).map(|_| fastrand::alphanumeric()).collect::<String>();
+            let texts: StringArray = (0..FILE_ROWS).map(|_| Some(noise())).collect();
+            let ids: Int64Array = (0_i64..).take(FILE_ROWS).map(|row| row * FILES + file).collect();
+            let batch = RecordBatch::try_new(schema().to_arrow(), vec![Arc::new(ids), Arc::new(texts)]);
+            writer.write(batch.unwrap()).await.unwrap();
+            let _outcome = writer.commit(None).await.unwrap();
+        }
+        let table = lake.at(&name).unwrap();
+        let view = table.existing().await.unwrap();
+        let limits = Limits { memory_bytes: MEMORY, target_file_bytes: 8 * 1024 * 1024 };
+        let compactor = Compactor::new(&table, &view, &view.cluster_by, limits).unwrap();
+        let mut made = Vec::new();
+        let files = table.live_files(&view).await.unwrap();
+        compactor.compact(files, Which::All, &mut made).await.unwrap();
+        let [group] = made.as_mut_slice() else { panic!("{} groups", made.len()) };
+        assert_eq!(group.old.len(), 40);
+        assert!(group.new.done().len() > 2);
+        let most = group.merged + group.new.most_memory();
+        assert!(most > 4 * 1024 * 1024, "{most}");
+        assert!(most <= MEMORY, "{most}");
+        // What helped on the way is gone.
+        let data = std::fs::read_dir(dir.path().join("c/s/t")).unwrap().count();
+        assert_eq!(data, 40 + group.new.done().len() + 1);
+        group.new.discard().await.unwrap();
+
+        let options = LakeOptions { optimize_memory_bytes: MEMORY, ..LakeOptions::default() };
+        let lake = DeltaLake::open(dir.path().to_str().unwrap(), options).unwrap();
+        lake.optimize(&name, 8 * 1024 * 1024).await.unwrap();
+        let batches: Vec<RecordBatch> =
+            lake.read(&name, ReadSpec::default()).await.unwrap().try_collect().await.unwrap();
+        let ids = batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec());
+        let mut ids: Vec<i64> = ids.collect();
+        ids.sort_unstable();
+        assert!(ids.iter().copied().eq(0..FILES * 10_000));
+    }
+}

@@ -544,7 +544,7 @@ impl Life {
             Step::AddColumn => {
                 let next = [MAPPED, 3].into_iter().filter(|at| !self.has.contains(at));
                 let polars = self.random.u8(..4) > 0;
-                let Some(at) = next.filter(|at| *at != MAPPED || !polars).last() else { return };
+                let Some(at) = next.filter(|at| *at != MAPPED || !polars).next_back() else { return };
                 self.has.push(at);
                 self.has.sort_unstable();
                 self.writers.clear();

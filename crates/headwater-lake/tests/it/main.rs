@@ -22,3 +22,4 @@ mod s3;
 mod schema_change;
 mod snapshot;
 mod upkeep;
+mod upkeep_cdc;
