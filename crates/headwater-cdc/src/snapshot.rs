@@ -2,7 +2,7 @@
 //!
 //! Rows are compared by 128-bit fingerprints of their key and of their values, so that a stored row costs 41 to 43 bytes whatever its width. The
 //! fingerprints are keyed by a secret [`Salt`]: nobody can make two rows that are taken for one another, and by chance it does not happen.
-//! A snapshot that is too large for memory is split by a part of the key's fingerprint, and each part compared on its own.
+//! A snapshot that is too large for memory is split by a part of the key's fingerprint ([`Split`]), and each part compared on its own.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -61,6 +61,64 @@ struct Entry {
     position: u64,
 }
 
+/// The position of a key that came already, so that it is a duplicate when it comes again.
+const SEEN: u64 = u64::MAX;
+
+impl Entry {
+    const BYTES: usize = 40;
+
+    fn words(self) -> [u64; 5] {
+        [self.key[0], self.key[1], self.values[0], self.values[1], self.position]
+    }
+
+    fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let (words, _) = bytes.as_chunks::<8>();
+        let word = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(*word));
+        Self { key: [word(0), word(1)], values: [word(2), word(3)], position: word(4) }
+    }
+}
+
+/// How the rows of a table or of a snapshot are split into parts: by bits of the key's fingerprint that the order of entries in memory
+/// does not go by first. A part is split again by the bits that follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Split {
+    used: u32,
+    bits: u32,
+}
+
+impl Split {
+    /// Splits into that many parts, rounded up to a power of two; at least two.
+    pub fn new(parts: usize) -> Self {
+        Self { used: 0, bits: bits(parts) }
+    }
+
+    /// Splits a part again. `None` where all bits are used up.
+    pub fn again(self, parts: usize) -> Option<Self> {
+        let used = self.used + self.bits;
+        let bits = bits(parts).min(u64::BITS.saturating_sub(used));
+        (bits > 0).then_some(Self { used, bits })
+    }
+
+    /// How many parts there are.
+    pub fn parts(self) -> usize {
+        1 << self.bits
+    }
+
+    /// The part of a key, by its fingerprint.
+    pub fn part(self, key: u128) -> usize {
+        self.part_of(halves(key))
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "less than the number of parts")]
+    fn part_of(self, key: [u64; 2]) -> usize {
+        (key[1] >> self.used & ((1 << self.bits) - 1)) as usize
+    }
+}
+
+fn bits(parts: usize) -> u32 {
+    parts.clamp(2, 1 << 16).next_power_of_two().trailing_zeros()
+}
+
 #[allow(clippy::cast_possible_truncation, reason = "the halves of a fingerprint")]
 fn halves(fingerprint: u128) -> [u64; 2] {
     [(fingerprint >> 64) as u64, fingerprint as u64]
@@ -77,7 +135,80 @@ impl SnapshotIndex {
         self.salt
     }
 
-    /// Adds a stored row by its fingerprints. `position` is whatever the caller finds the row again by.
+    /// How many rows an index and what becomes of it hold in so many bytes.
+    pub fn rows_within(bytes: usize) -> usize {
+        bytes / (Entry::BYTES + 3)
+    }
+
+    /// Rows so far.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// No rows yet.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What it takes of memory.
+    pub fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Makes room for more rows, and not for more than `most` in all unless these are needed.
+    pub fn reserve(&mut self, more: usize, most: usize) {
+        let (rows, needed) = (self.entries.len(), self.entries.len().saturating_add(more));
+        if needed > self.entries.capacity() {
+            self.entries.reserve_exact(rows.saturating_mul(2).min(most).max(needed) - rows);
+        }
+    }
+
+    /// Takes out all rows, part by part and in pieces of at most so many rows, as bytes for [`Self::push_bytes`]. Each piece comes with its part and number of rows.
+    ///
+    /// # Errors
+    /// [`CdcError::DuplicateStoredKey`]; what `write` fails with.
+    pub fn drain<E: From<CdcError>>(
+        &mut self,
+        split: Split,
+        piece_rows: usize,
+        mut write: impl FnMut(usize, usize, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.entries.sort_unstable_by_key(|entry| (split.part_of(entry.key), entry.key));
+        no_key_twice(&self.entries)?;
+        let mut bytes = Vec::new();
+        for part in self.entries.chunk_by(|a, b| split.part_of(a.key) == split.part_of(b.key)) {
+            for piece in part.chunks(piece_rows.max(1)) {
+                bytes.clear();
+                bytes.extend(piece.iter().flat_map(|entry| entry.words()).flat_map(u64::to_le_bytes));
+                write(split.part_of(piece[0].key), piece.len(), &bytes)?;
+            }
+        }
+        self.entries.clear();
+        Ok(())
+    }
+
+    /// How many rows [`Self::push_bytes`] adds.
+    pub fn rows_in(bytes: &[u8]) -> usize {
+        bytes.len() / Entry::BYTES
+    }
+
+    /// Adds rows that [`Self::drain`] gave away.
+    ///
+    /// # Errors
+    /// [`CdcError::UnevenLengths`] where the bytes do not end with a row; nothing is added then.
+    pub fn push_bytes(&mut self, bytes: &[u8]) -> Result<(), CdcError> {
+        let (entries, rest) = bytes.as_chunks::<{ Entry::BYTES }>();
+        same_length("bytes of a row", if rest.is_empty() { 0 } else { Entry::BYTES }, rest.len())?;
+        self.entries.extend(entries.iter().map(Entry::from_bytes));
+        Ok(())
+    }
+
+    /// Adds a key that came in the snapshot and needs no further thought: when it comes again, it is a duplicate.
+    pub fn push_seen(&mut self, key: u128) {
+        self.push(key, 0, SEEN);
+    }
+
+    /// Adds a stored row by its fingerprints. `position` is whatever the caller finds the row again by, less than `u64::MAX`.
     pub fn push(&mut self, key: u128, values: u128, position: u64) {
         self.entries.push(Entry { key: halves(key), values: halves(values), position });
     }
@@ -106,14 +237,24 @@ impl SnapshotIndex {
             return Err(CdcError::TooManyRows { rows: entries.len() });
         }
         entries.sort_unstable_by_key(|entry| entry.key);
-        let twice = entries.iter().zip(entries.iter().skip(1)).find(|(a, b)| a.key == b.key);
-        if let Some((a, b)) = twice {
-            let (first, second) = (a.position.min(b.position), a.position.max(b.position));
-            return Err(CdcError::DuplicateStoredKey { first, second });
-        }
+        no_key_twice(&entries)?;
         let begins = begins(&entries);
-        let seen = vec![0; entries.len().div_ceil(64)];
+        let seen = entries.chunks(64).map(|some| {
+            some.iter().rev().fold(0, |word, entry| word << 1 | u64::from(entry.position == SEEN))
+        });
+        let seen = seen.collect();
         Ok(SnapshotDiff { salt, entries, begins, seen, new: HashSet::default() })
+    }
+}
+
+fn no_key_twice(sorted: &[Entry]) -> Result<(), CdcError> {
+    let twice = sorted.iter().zip(sorted.iter().skip(1)).find(|(a, b)| a.key == b.key);
+    match twice {
+        None => Ok(()),
+        Some((a, b)) => {
+            let (first, second) = (a.position.min(b.position), a.position.max(b.position));
+            Err(CdcError::DuplicateStoredKey { first, second })
+        }
     }
 }
 
@@ -197,7 +338,11 @@ impl SnapshotDiff {
     /// Compares a row of the snapshot by its fingerprints.
     pub fn compare_one(&mut self, key: u128, values: u128) -> Verdict {
         let bucket = self.bucket(key);
-        self.judge(key, values, bucket)
+        match self.stored(key, values, bucket) {
+            Some(verdict) => verdict,
+            None if self.new.insert(key) => Verdict::New,
+            None => Verdict::Duplicate,
+        }
     }
 
     /// Compares rows of the snapshot, one verdict for each. Keys and values must be encoded as those of the stored rows were.
@@ -208,15 +353,42 @@ impl SnapshotDiff {
         same_length("values", keys.num_rows(), values.num_rows())?;
         let salt = self.salt;
         let mut verdicts = Vec::with_capacity(keys.num_rows());
-        let mut rows = keys.iter().zip(values).peekable();
+        let prints = keys
+            .iter()
+            .zip(values)
+            .map(|(key, values)| (fingerprint(key.data(), salt), fingerprint(values.data(), salt)));
+        self.compare_prints(prints, usize::MAX, &mut verdicts);
+        Ok(verdicts)
+    }
+
+    /// Compares rows of the snapshot by their fingerprints while this takes at most so many bytes of memory. Rows without a verdict, the last ones,
+    /// were not compared; a row whose key is stored always is.
+    ///
+    /// # Errors
+    /// Lengths that differ; nothing is compared then.
+    pub fn compare_within(
+        &mut self,
+        keys: &[u128],
+        values: &[u128],
+        bytes: usize,
+    ) -> Result<Vec<Verdict>, CdcError> {
+        same_length("values", keys.len(), values.len())?;
+        let mut verdicts = Vec::with_capacity(keys.len());
+        self.compare_prints(keys.iter().copied().zip(values.iter().copied()), bytes, &mut verdicts);
+        Ok(verdicts)
+    }
+
+    fn compare_prints(
+        &mut self,
+        prints: impl Iterator<Item = (u128, u128)>,
+        bytes: usize,
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let mut rows = prints.peekable();
         let (mut prints, mut buckets) = (Vec::with_capacity(STRETCH), Vec::with_capacity(STRETCH));
         while rows.peek().is_some() {
-            let stretch = rows.by_ref().take(STRETCH);
             prints.clear();
-            prints.extend(
-                stretch
-                    .map(|(key, values)| (fingerprint(key.data(), salt), fingerprint(values.data(), salt))),
-            );
+            prints.extend(rows.by_ref().take(STRETCH));
             buckets.clear();
             buckets.extend(prints.iter().map(|(key, _)| self.bucket(*key)));
             // Entries lie anywhere: read one after the other without a decision in between, they do not wait for each other.
@@ -224,10 +396,42 @@ impl SnapshotDiff {
                 |bucket: &(u32, u32)| self.entries.get(bucket.0 as usize).map_or(0, |entry| entry.key[0]);
             black_box(buckets.iter().fold(0, |all, bucket| all ^ first(bucket)));
             for (&(key, values), &bucket) in prints.iter().zip(&buckets) {
-                verdicts.push(self.judge(key, values, bucket));
+                let verdict = match self.stored(key, values, bucket) {
+                    Some(verdict) => verdict,
+                    None if !self.has_room(bytes) && !self.new.contains(&key) => return,
+                    None if self.new.insert(key) => Verdict::New,
+                    None => Verdict::Duplicate,
+                };
+                verdicts.push(verdict);
             }
         }
-        Ok(verdicts)
+    }
+
+    /// Whether one more new key can be kept. While a set grows, the old one is still there.
+    fn has_room(&self, bytes: usize) -> bool {
+        let room = self.new.capacity();
+        self.new.len() < room || self.bytes().saturating_add(set_bytes(room.saturating_mul(2))) <= bytes
+    }
+
+    /// What it takes of memory.
+    pub fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+            + self.begins.capacity() * size_of::<u32>()
+            + self.seen.capacity() * size_of::<u64>()
+            + set_bytes(self.new.capacity())
+    }
+
+    /// Takes it apart, to go on with a part of it at a time: the stored rows, of which those that came are but keys that were seen, and the keys that
+    /// were new.
+    pub fn unsealed(self) -> (SnapshotIndex, impl Iterator<Item = u128>) {
+        let Self { salt, mut entries, begins, seen, new } = self;
+        drop(begins);
+        for (number, entry) in entries.iter_mut().enumerate() {
+            if seen[number / 64] >> (number % 64) & 1 == 1 {
+                entry.position = SEEN;
+            }
+        }
+        (SnapshotIndex { salt, entries }, new.into_iter())
     }
 
     /// From where to where the entry of a key would be.
@@ -236,31 +440,40 @@ impl SnapshotDiff {
         (self.begins[bucket], self.begins[bucket + 1])
     }
 
-    fn judge(&mut self, key: u128, values: u128, (begin, end): (u32, u32)) -> Verdict {
+    /// The verdict on a row whose key is stored.
+    fn stored(&mut self, key: u128, values: u128, (begin, end): (u32, u32)) -> Option<Verdict> {
         let (wanted, begin, end) = (halves(key), begin as usize, end as usize);
-        let Some(offset) = self.entries[begin..end].iter().position(|entry| entry.key == wanted) else {
-            return if self.new.insert(key) { Verdict::New } else { Verdict::Duplicate };
-        };
+        let offset = self.entries[begin..end].iter().position(|entry| entry.key == wanted)?;
         let number = begin + offset;
         let (word, bit) = (&mut self.seen[number / 64], 1 << (number % 64));
         if *word & bit != 0 {
-            return Verdict::Duplicate;
+            return Some(Verdict::Duplicate);
         }
         *word |= bit;
         let entry = self.entries[number];
-        if entry.values == halves(values) {
+        Some(if entry.values == halves(values) {
             Verdict::Same
         } else {
             Verdict::Changed { position: entry.position }
-        }
+        })
     }
 
     /// The positions of the stored rows whose key did not come, ascending.
     pub fn gone(&self) -> Vec<u64> {
-        let is_seen = |number: usize| self.seen[number / 64] >> (number % 64) & 1 == 1;
-        let unseen = self.entries.iter().enumerate().filter(|(number, _)| !is_seen(*number));
-        let mut gone: Vec<u64> = unseen.map(|(_, entry)| entry.position).collect();
+        let mut gone: Vec<u64> = self.gone_unsorted().collect();
         gone.sort_unstable();
         gone
     }
+
+    /// The positions of the stored rows whose key did not come, in no order.
+    pub fn gone_unsorted(&self) -> impl Iterator<Item = u64> {
+        let is_seen = |number: usize| self.seen[number / 64] >> (number % 64) & 1 == 1;
+        let unseen = self.entries.iter().enumerate().filter(move |(number, _)| !is_seen(*number));
+        unseen.map(|(_, entry)| entry.position)
+    }
+}
+
+/// What a set of keys with so much room takes of memory: a byte beside each, and an eighth of the places stay empty.
+fn set_bytes(room: usize) -> usize {
+    if room == 0 { 0 } else { (room + room / 7 + 1).next_power_of_two() * (size_of::<u128>() + 1) }
 }

@@ -54,8 +54,12 @@ impl DeltaLake {
 
     fn over(storage: Storage, root: Url, options: LakeOptions) -> Result<Self, LakeError> {
         let engine = kernel::engine(Arc::clone(storage.store()))?;
-        let LakeOptions { clock, app_version: app, optimize_memory_bytes, auto_optimize, .. } = options;
-        let core = Core { storage, engine, root, clock, app, optimize_memory_bytes, auto_optimize };
+        let LakeOptions {
+            clock, app_version: app, optimize_memory_bytes, auto_optimize, temp_folder, ..
+        } = options;
+        let temp_folder = temp_folder.unwrap_or_else(std::env::temp_dir);
+        let core =
+            Core { storage, engine, root, clock, app, optimize_memory_bytes, auto_optimize, temp_folder };
         Ok(Self { core: Arc::new(core) })
     }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
@@ -38,6 +39,8 @@ pub struct LakeOptions {
     /// Whether writers merge small files and purge dead rows after a commit, where a table needs it. A table's property
     /// `delta.autoOptimize.autoCompact` = `false` turns it off for that table.
     pub auto_optimize: bool,
+    /// The folder for temporary files, which hold what does not fit into memory; the system's where `None`.
+    pub temp_folder: Option<PathBuf>,
 }
 
 impl Default for LakeOptions {
@@ -48,6 +51,7 @@ impl Default for LakeOptions {
             app_version: concat!("headwater/", env!("CARGO_PKG_VERSION")).to_owned(),
             optimize_memory_bytes: 128 * 1024 * 1024,
             auto_optimize: true,
+            temp_folder: None,
         }
     }
 }
@@ -60,6 +64,7 @@ impl fmt::Debug for LakeOptions {
             .field("app_version", &self.app_version)
             .field("optimize_memory_bytes", &self.optimize_memory_bytes)
             .field("auto_optimize", &self.auto_optimize)
+            .field("temp_folder", &self.temp_folder)
             .finish_non_exhaustive()
     }
 }

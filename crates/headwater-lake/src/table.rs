@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) optimize_memory_bytes: usize,
     /// Writers tend the files of their tables.
     pub(crate) auto_optimize: bool,
+    pub(crate) temp_folder: PathBuf,
 }
 
 /// A table, whether it exists or not.

@@ -36,6 +36,8 @@ pub(crate) struct Apply<'a> {
     pub(crate) now: i64,
     /// Deletes that were remembered before this instant are forgotten.
     pub(crate) forget_before: Option<i64>,
+    /// What the comparison with a snapshot may take of memory.
+    pub(crate) comparison_bytes: usize,
 }
 
 impl Apply<'_> {

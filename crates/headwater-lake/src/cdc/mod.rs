@@ -24,6 +24,7 @@ mod scd1;
 mod scd2;
 mod side;
 mod snapshot;
+mod spill;
 mod vectors;
 mod writer;
 

@@ -4,28 +4,69 @@ use std::sync::Arc;
 
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, UInt32Array};
+use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take_record_batch;
-use headwater_cdc::RowCodec;
-use headwater_cdc::snapshot::{Salt, SnapshotDiff, SnapshotIndex, Verdict};
+use headwater_cdc::snapshot::{Salt, Verdict, fingerprints};
+use headwater_cdc::{CdcError, RowCodec};
+use roaring::RoaringTreemap;
 use tokio::sync::mpsc;
 
 use crate::LakeError;
+use crate::adapt::batch_bytes;
 use crate::cdc::apply::Apply;
 use crate::cdc::arrays::{columns, gather, with_column};
-use crate::cdc::fileset::RowId;
+use crate::cdc::config::Config;
+use crate::cdc::fileset::{Entry, RowId};
+use crate::cdc::spill::{Means, Pass, Printed, SpillError};
 
-/// Rows that are read and written anew at a time when records end.
+/// Rows of a history that end, or get other values, at the same time; fewer where they are wide.
 const END_ROWS: usize = 50_000;
+/// Rows that are read to see how wide they are.
+const FIRST_END_ROWS: usize = 1_000;
+/// Rows that are marked dead at a time.
+const KILL_ROWS: usize = 100_000;
+
+/// How far a snapshot has come.
+#[derive(Debug, Default)]
+pub(crate) enum Stage {
+    /// No row came yet.
+    #[default]
+    Before,
+    /// It is being compared.
+    Within(Box<Comparison>),
+    /// It is compared, and waits for the commit.
+    Ended,
+    /// It is being worked on, or that failed or was given up: rows are missing.
+    Lost,
+}
+
+impl Stage {
+    /// Takes the stage out. Who does not put back another leaves a comparison that is lost.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Lost)
+    }
+}
 
 /// A snapshot that is being compared.
 #[derive(Debug)]
 pub(crate) struct Comparison {
-    diff: SnapshotDiff,
+    pass: Pass,
+    print: Print,
+    /// Stored rows that are replaced.
+    killed: RoaringTreemap,
+    /// Rows of a history that changed, with the places of what they replace.
+    changed: Vec<RecordBatch>,
+    changed_bytes: usize,
+    old: Vec<RowId>,
+}
+
+/// Makes fingerprints.
+#[derive(Debug)]
+struct Print {
     keys: RowCodec,
     values: RowCodec,
-    /// Stored rows that are replaced.
-    killed: Vec<RowId>,
+    salt: Salt,
 }
 
 fn position(id: RowId) -> u64 {
@@ -37,16 +78,32 @@ fn row_id(position: u64) -> RowId {
     RowId { file: part(position >> 32), row: part(position) }
 }
 
+impl Print {
+    fn of(&self, config: &Config, rows: RecordBatch) -> Result<Printed, CdcError> {
+        let of = |codec: &RowCodec, places: &[usize]| {
+            let encoded = codec.encode_rows(&columns(&rows, places), rows.num_rows())?;
+            Ok::<_, CdcError>(fingerprints(&encoded, self.salt))
+        };
+        let (keys, values) = (of(&self.keys, &config.keys)?, of(&self.values, &config.own)?);
+        Ok(Printed { rows, keys, values })
+    }
+}
+
 impl Apply<'_> {
     /// Reads the table for the comparison: its current rows, or with a history those that have not ended.
-    pub(crate) async fn compare(&mut self) -> Result<Comparison, LakeError> {
-        let keys = RowCodec::new(&self.types(&self.config.keys)).map_err(|e| self.wrong(e))?;
-        let values = RowCodec::new(&self.types(&self.config.own)).map_err(|e| self.wrong(e))?;
-        let entries = &self.target.set.entries;
-        let rows: Option<u64> =
-            entries.iter().filter(|e| !e.gone).map(crate::cdc::fileset::Entry::rows).sum();
-        let room = usize::try_from(rows.unwrap_or(0)).unwrap_or(0);
-        let mut index = SnapshotIndex::with_capacity(Salt::random(), room);
+    async fn compare(&mut self) -> Result<Comparison, LakeError> {
+        let salt = Salt::random();
+        let codec = |places: &[usize]| RowCodec::new(&self.types(places)).map_err(|e| self.wrong(e));
+        let print = Print { keys: codec(&self.config.keys)?, values: codec(&self.config.own)?, salt };
+        let table = &self.target.set.table;
+        let means = Means {
+            table: table.name.clone(),
+            salt,
+            memory_bytes: self.comparison_bytes,
+            folder: table.core.temp_folder.clone(),
+        };
+        let entries = self.target.set.entries.iter().filter(|e| !e.gone);
+        let mut pass = Pass::new(Arc::new(means), entries.map(Entry::rows).sum());
         let places: Vec<usize> = (0..self.target.layout.arrow.fields().len()).collect();
         for file in 0..self.target.set.entries.len() {
             if self.target.set.entries[file].gone {
@@ -57,13 +114,12 @@ impl Apply<'_> {
             let number = u32::try_from(file).map_err(|e| self.wrong(e))?;
             while let Some((rows, batch)) = batches.recv().await {
                 let (rows, batch) = self.open_rows(rows, batch)?;
-                let encode = |codec: &RowCodec, places: &[usize]| {
-                    codec.encode(&columns(&batch, places)).map_err(|e| self.wrong(e))
-                };
-                let (keys, values) = (encode(&keys, &self.config.keys)?, encode(&values, &self.config.own)?);
+                let printed = print.of(self.config, batch).map_err(|e| self.wrong(e))?;
                 let positions: Vec<u64> =
                     rows.into_iter().map(|row| position(RowId { file: number, row })).collect();
-                index.push_stored(&keys, &values, &positions).map_err(|e| self.wrong(e))?;
+                if let Err(error) = pass.push_stored(&printed.keys, &printed.values, &positions).await {
+                    return Err(self.failed(error).await);
+                }
             }
             match reading.join_next().await {
                 Some(Ok(read)) => read?,
@@ -71,14 +127,41 @@ impl Apply<'_> {
                 None => {}
             }
         }
-        let diff = match index.seal() {
-            Ok(diff) => diff,
-            Err(headwater_cdc::CdcError::DuplicateStoredKey { first, .. }) => {
-                return Err(self.duplicate(row_id(first)).await);
+        if let Err(error) = pass.end_stored().await {
+            return Err(self.failed(error).await);
+        }
+        Ok(Comparison {
+            pass,
+            print,
+            killed: RoaringTreemap::new(),
+            changed: Vec::new(),
+            changed_bytes: 0,
+            old: Vec::new(),
+        })
+    }
+
+    /// The comparison that a stage is at.
+    async fn comparison(&mut self, stage: Stage) -> Result<Box<Comparison>, LakeError> {
+        match stage {
+            Stage::Before => Ok(Box::new(self.compare().await?)),
+            Stage::Within(comparison) => Ok(comparison),
+            Stage::Ended | Stage::Lost => Err(LakeError::Storage {
+                doing: format!("comparing a snapshot with {}", self.target.set.table.name),
+                source: "an earlier write or commit of it failed; discard it first".into(),
+                retryable: false,
+                in_doubt: false,
+            }),
+        }
+    }
+
+    async fn failed(&self, error: SpillError) -> LakeError {
+        match error {
+            SpillError::Rules(CdcError::DuplicateStoredKey { first, .. }) => {
+                self.duplicate(row_id(first)).await
             }
-            Err(other) => return Err(self.wrong(other)),
-        };
-        Ok(Comparison { diff, keys, values, killed: Vec::new() })
+            SpillError::Rules(other) => self.wrong(other),
+            SpillError::Lake(error) => error,
+        }
     }
 
     /// Leaves out the records of a history that have ended.
@@ -95,26 +178,43 @@ impl Apply<'_> {
     }
 
     /// Compares rows of the snapshot with the table and writes those that differ.
-    pub(crate) async fn compare_rows(
+    pub(crate) async fn compare_batches(
+        &mut self,
+        stage: Stage,
+        batches: &[RecordBatch],
+        version: i64,
+    ) -> Result<Stage, LakeError> {
+        let mut comparison = self.comparison(stage).await?;
+        for batch in batches {
+            let printed = comparison.print.of(self.config, batch.clone()).map_err(|e| self.wrong(e))?;
+            let verdicts = match comparison.pass.compare(&printed).await {
+                Ok(verdicts) => verdicts,
+                Err(error) => return Err(self.failed(error).await),
+            };
+            self.follow(&mut comparison, &printed.rows, verdicts, version).await?;
+        }
+        Ok(Stage::Within(comparison))
+    }
+
+    /// Does what the verdicts on the first rows of a batch ask for.
+    async fn follow(
         &mut self,
         comparison: &mut Comparison,
         batch: &RecordBatch,
+        verdicts: Vec<Verdict>,
         version: i64,
     ) -> Result<(), LakeError> {
-        let encode = |codec: &RowCodec, places: &[usize]| {
-            codec.encode(&columns(batch, places)).map_err(|e| self.wrong(e))
-        };
-        let keys = encode(&comparison.keys, &self.config.keys)?;
-        let values = encode(&comparison.values, &self.config.own)?;
-        let verdicts = comparison.diff.compare(&keys, &values).map_err(|e| self.wrong(e))?;
-        let (mut new, mut changed, mut old) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
         for (row, verdict) in (0_u32..).zip(verdicts) {
             match verdict {
                 Verdict::Same => {}
                 Verdict::New => new.push(row),
                 Verdict::Changed { position } => {
                     changed.push(row);
-                    old.push(row_id(position));
+                    comparison.killed.insert(position);
+                    if self.config.span.is_some() {
+                        comparison.old.push(row_id(position));
+                    }
                 }
                 Verdict::Duplicate => {
                     return Err(LakeError::DuplicateKey {
@@ -129,41 +229,93 @@ impl Apply<'_> {
         self.counts.updated += changed.len() as u64;
         let take =
             |rows: Vec<u32>| take_record_batch(batch, &UInt32Array::from(rows)).map_err(|e| self.wrong(e));
-        if let Some(span) = self.config.span {
-            let (new, changed) = (take(new)?, take(changed)?);
-            let start = self.versions(version, new.num_rows());
-            let new = with_column(&new, span.0, start).map_err(|e| self.wrong(e))?;
-            self.write(new).await?;
-            self.replace_records(span, &changed, &old, version).await?;
-        } else {
+        let Some(span) = self.config.span else {
             new.extend(changed);
             new.sort_unstable();
             let rows = take(new)?;
-            self.write(rows).await?;
+            return self.write(rows).await;
+        };
+        let (new, changed) = (take(new)?, take(changed)?);
+        let start = self.versions(version, new.num_rows());
+        let new = with_column(&new, span.0, start).map_err(|e| self.wrong(e))?;
+        self.write(new).await?;
+        if changed.num_rows() > 0 {
+            comparison.changed_bytes += batch_bytes(&changed);
+            comparison.changed.push(changed);
         }
-        comparison.killed.extend(old);
+        if comparison.changed_bytes >= self.some_bytes() || comparison.old.len() >= END_ROWS {
+            self.replace(comparison, version).await?;
+        }
         Ok(())
     }
 
+    /// What rows that are read to be written anew may take of memory.
+    fn some_bytes(&self) -> usize {
+        self.comparison_bytes / 4
+    }
+
+    /// Writes the rows of a history that changed.
+    async fn replace(&mut self, comparison: &mut Comparison, version: i64) -> Result<(), LakeError> {
+        let Some(span) = self.config.span else { return Ok(()) };
+        let (batches, old) = (std::mem::take(&mut comparison.changed), std::mem::take(&mut comparison.old));
+        comparison.changed_bytes = 0;
+        let changed = concat_batches(&self.target.layout.arrow, &batches).map_err(|e| self.wrong(e))?;
+        drop(batches);
+        self.replace_records(span, &changed, &old, version).await
+    }
+
     /// Ends the comparison: what did not come is gone.
-    pub(crate) async fn end_comparison(
-        &mut self,
-        comparison: Comparison,
-        version: i64,
-    ) -> Result<(), LakeError> {
-        let gone: Vec<RowId> = comparison.diff.gone().into_iter().map(row_id).collect();
-        self.counts.deleted += gone.len() as u64;
+    pub(crate) async fn end_comparison(&mut self, stage: Stage, version: i64) -> Result<(), LakeError> {
+        if matches!(stage, Stage::Ended) {
+            return Ok(());
+        }
+        let mut comparison = self.comparison(stage).await?;
+        let gone = match self.end_passes(&mut comparison, version).await {
+            Ok(gone) => gone,
+            Err(error) => return Err(self.failed(error).await),
+        };
+        self.replace(&mut comparison, version).await?;
+        self.counts.deleted += gone.len();
         if let Some(span) = self.config.span {
-            for part in gone.chunks(END_ROWS) {
-                let rows = self.target.set.fetch(part).await?;
+            let (mut positions, mut most) = (gone.iter().map(row_id).peekable(), FIRST_END_ROWS);
+            while positions.peek().is_some() {
+                let part: Vec<RowId> = positions.by_ref().take(most).collect();
+                let rows = self.target.set.fetch(&part).await?;
+                let row_bytes = batch_bytes(&rows) / rows.num_rows().max(1);
+                most = (self.some_bytes() / row_bytes.max(1)).clamp(1, END_ROWS);
                 let end = self.versions(version, rows.num_rows());
                 let rows = with_column(&rows, span.1, end).map_err(|e| self.wrong(e))?;
                 self.write(rows).await?;
             }
         }
-        self.target.set.kill(&comparison.killed);
-        self.target.set.kill(&gone);
+        for positions in [comparison.killed, gone] {
+            let mut rows = positions.into_iter().map(row_id).peekable();
+            while rows.peek().is_some() {
+                let part: Vec<RowId> = rows.by_ref().take(KILL_ROWS).collect();
+                self.target.set.kill(&part);
+            }
+        }
         Ok(())
+    }
+
+    /// Compares what did not fit into memory, part by part. Gives the positions of all stored rows that did not come.
+    async fn end_passes(
+        &mut self,
+        comparison: &mut Comparison,
+        version: i64,
+    ) -> Result<RoaringTreemap, SpillError> {
+        let mut gone = RoaringTreemap::new();
+        let mut waiting = comparison.pass.end(|positions| gone.extend(positions)).await?;
+        let schema = Arc::clone(&self.target.layout.arrow);
+        while let Some(mut part) = waiting.pop() {
+            let mut pass = part.begin().await?;
+            while let Some(printed) = part.next_rows(&schema).await? {
+                let verdicts = pass.compare(&printed).await?;
+                self.follow(comparison, &printed.rows, verdicts, version).await?;
+            }
+            waiting.extend(pass.end(|positions| gone.extend(positions)).await?);
+        }
+        Ok(gone)
     }
 
     /// Writes what becomes of records whose row changed: an end and a new record, or new values in place where no

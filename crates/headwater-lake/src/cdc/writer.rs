@@ -14,7 +14,7 @@ use crate::adapt::{Adapter, batch_bytes};
 use crate::cdc::apply::{Apply, Counts};
 use crate::cdc::config::{CdcRecord, Config, extended};
 use crate::cdc::side::{FileActions, Side, hidden_schema};
-use crate::cdc::snapshot::Comparison;
+use crate::cdc::snapshot::Stage;
 use crate::encode::Layout;
 use crate::files::Limits;
 use crate::kernel::damaged;
@@ -38,6 +38,8 @@ const CACHE_SHARE: usize = 3;
 const FILES_SHARE: usize = 3;
 /// The share of the memory for upkeep, which goes on between micro-batches: only decoded keys are held then.
 const TEND_SHARE: usize = 2;
+/// The share of the memory for what is known of a table that a snapshot is compared with.
+const COMPARISON_SHARE: usize = 3;
 
 /// The writer of a flow of changes.
 #[derive(Debug)]
@@ -62,7 +64,10 @@ pub(crate) struct CdcWriter {
     /// was more than one part, or a snapshot.
     replay: Option<Vec<RecordBatch>>,
     parts: u32,
-    comparison: Option<Comparison>,
+    /// Rows that came were not applied whole: there is nothing that may be committed.
+    incomplete: bool,
+    /// How far the snapshot is compared.
+    snapshot: Stage,
     counts: Counts,
     state: Option<FlowState>,
     last: u64,
@@ -122,7 +127,8 @@ impl CdcWriter {
             rows: 0,
             replay: Some(Vec::new()),
             parts: 0,
-            comparison: None,
+            incomplete: false,
+            snapshot: Stage::default(),
             counts: Counts::default(),
             state,
             last,
@@ -193,6 +199,7 @@ impl CdcWriter {
         if snapshot {
             self.freshen().await?;
         }
+        self.sides().await?;
         let batches = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         self.parts += 1;
@@ -202,33 +209,52 @@ impl CdcWriter {
 
     /// Takes in what others have committed, before something begins that is too large to be done twice.
     async fn freshen(&mut self) -> Result<(), LakeError> {
-        if self.view.is_none() || self.parts > 0 || self.comparison.is_some() {
+        if self.view.is_none() || self.parts > 0 || !matches!(self.snapshot, Stage::Before) {
             return Ok(());
         }
         let (pending, bytes, rows) = (std::mem::take(&mut self.pending), self.pending_bytes, self.rows);
-        self.catch_up().await?;
+        let caught_up = self.catch_up().await;
+        // They are still there for another try.
         (self.pending, self.pending_bytes, self.rows) = (pending, bytes, rows);
+        caught_up?;
         self.replay = Some(Vec::new());
         Ok(())
     }
 
     async fn apply_batches(&mut self, batches: &[RecordBatch]) -> Result<(), LakeError> {
+        self.check_complete()?;
+        // Until all is done: it may fail, and the caller may give up waiting.
+        self.incomplete = true;
+        self.apply_rows(batches).await?;
+        self.incomplete = false;
+        Ok(())
+    }
+
+    fn check_complete(&self) -> Result<(), LakeError> {
+        if self.incomplete {
+            return Err(LakeError::Storage {
+                doing: format!("applying changes to {}", self.table.name),
+                source:
+                    "an earlier write or commit failed and what is staged is incomplete; discard it first"
+                        .into(),
+                retryable: false,
+                in_doubt: false,
+            });
+        }
+        Ok(())
+    }
+
+    async fn apply_rows(&mut self, batches: &[RecordBatch]) -> Result<(), LakeError> {
         self.sides().await?;
         let version = self.version;
         let (feed, scd_type) = (self.cdc.feed, self.cdc.scd_type);
-        let mut comparison = self.comparison.take();
+        let stage =
+            if matches!(feed, Feed::Snapshot { .. }) { self.snapshot.take() } else { Stage::default() };
         let given = self.given();
         let Some(mut apply) = self.application(&given) else { return Ok(()) };
         match (feed, scd_type) {
             (Feed::Snapshot { .. }, _) => {
-                let mut at = match comparison.take() {
-                    Some(at) => at,
-                    None => apply.compare().await?,
-                };
-                for batch in batches {
-                    apply.compare_rows(&mut at, batch, version).await?;
-                }
-                self.comparison = Some(at);
+                self.snapshot = apply.compare_batches(stage, batches, version).await?;
                 return Ok(());
             }
             (_, ScdType::One) => apply.current(batches, feed == Feed::Deletes).await?,
@@ -259,6 +285,7 @@ impl CdcWriter {
             counts: &mut self.counts,
             now,
             forget_before: keep.map(|keep| now.saturating_sub(keep)),
+            comparison_bytes: self.spec.memory_bytes / COMPARISON_SHARE,
         })
     }
 
@@ -270,18 +297,15 @@ impl CdcWriter {
         self.freshen().await?;
         self.sides().await?;
         let version = self.version;
-        let comparison = self.comparison.take();
+        let stage = self.snapshot.take();
         let given = self.given();
         if let Some(mut apply) = self.application(&given) {
-            let comparison = match comparison {
-                Some(comparison) => comparison,
-                None => apply.compare().await?,
-            };
-            apply.end_comparison(comparison, version).await?;
+            apply.end_comparison(stage, version).await?;
         }
         if let Some(sides) = &mut self.sides {
             sides.target.settle().await?;
         }
+        self.snapshot = Stage::Ended;
         self.replay = None;
         Ok(())
     }
@@ -295,6 +319,7 @@ impl CdcWriter {
         if micro_batch < self.last {
             return Err(self.moved(self.last));
         }
+        self.check_complete()?;
         self.apply().await?;
         self.end_snapshot().await?;
         for _ in 0..REBASES {
@@ -548,7 +573,9 @@ impl CdcWriter {
     fn settle(&mut self) {
         self.rows = 0;
         self.parts = 0;
+        self.incomplete = false;
         self.replay = Some(Vec::new());
+        self.snapshot = Stage::default();
         self.counts = Counts::default();
     }
 
@@ -623,9 +650,11 @@ impl CdcWriter {
         let Some(batches) = self.replay.take() else {
             self.clear().await?;
             self.view = Some(view);
+            self.incomplete = true;
             return Err(self.conflict("it changed rows while a large micro-batch was being applied"));
         };
         self.clear().await?;
+        self.incomplete = !batches.is_empty();
         self.sides = None;
         let replace = self.spec.full_refresh;
         let next = plan(&self.table, Some(&view), &self.spec, replace)?;
@@ -641,6 +670,7 @@ impl CdcWriter {
         if batches.is_empty() {
             return Ok(());
         }
+        self.incomplete = false;
         self.parts = 1;
         self.replay = Some(batches.clone());
         self.apply_batches(&batches).await
@@ -650,7 +680,6 @@ impl CdcWriter {
     async fn clear(&mut self) -> Result<(), LakeError> {
         self.pending.clear();
         self.pending_bytes = 0;
-        self.comparison = None;
         self.settle();
         if let Some(mut sides) = self.sides.take() {
             if sides.target.set.is_changed()

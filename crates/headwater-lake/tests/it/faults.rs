@@ -28,10 +28,10 @@ struct Faulty {
 }
 
 #[derive(Debug, Default)]
-struct Steps {
-    taken: AtomicUsize,
+pub(crate) struct Steps {
+    pub(crate) taken: AtomicUsize,
     /// The step that fails; 0 for none.
-    fails: AtomicUsize,
+    pub(crate) fails: AtomicUsize,
     /// The step is carried out and its answer lost.
     after: AtomicBool,
     /// No later step succeeds either: the process or the network is gone.
@@ -149,7 +149,7 @@ impl ObjectStore for Faulty {
     }
 }
 
-fn faulty(dir: &tempfile::TempDir) -> (DeltaLake, Arc<Steps>) {
+pub(crate) fn faulty(dir: &tempfile::TempDir) -> (DeltaLake, Arc<Steps>) {
     let steps = Arc::new(Steps::default());
     let store = Faulty { inner: LocalFileSystem::new(), steps: Arc::clone(&steps) };
     let root = Url::from_directory_path(dir.path().canonicalize().unwrap()).unwrap();

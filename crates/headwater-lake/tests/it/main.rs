@@ -21,5 +21,6 @@ mod readers;
 mod s3;
 mod schema_change;
 mod snapshot;
+mod spill;
 mod upkeep;
 mod upkeep_cdc;
