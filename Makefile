@@ -2,12 +2,13 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test check bench setup
+.PHONY: help demo test check bench soak setup
 
 help:
 	@echo "make demo    build headwater and run the embedded example into Delta tables"
 	@echo "make test    set up what the tests need, then run every test"
 	@echo "make check   formatting, lints, repository rules"
+	@echo "make soak    random changes against a model for SOAK_MINUTES (default 30); a failure names the seed that repeats it"
 	@echo "make bench   throughput, changes to large tables and cold start against baselines, and the decoder alone"
 
 demo:
@@ -34,3 +35,8 @@ bench:
 	testing/setup-readers.sh
 	$(CARGO) run --release --locked --package headwater-bench -- cdc
 	$(CARGO) run --release --locked --package headwater-bench -- decode
+
+SOAK_MINUTES ?= 30
+soak: setup
+	SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --locked --package headwater-lake --test it -- --ignored --exact cdc_model::soak --nocapture
+	SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --locked --package headwater-lake --test it -- cdc_faults

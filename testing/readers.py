@@ -3,7 +3,7 @@
 One process serves a whole test binary, so that starting Spark is paid once. It takes one JSON object a line on stdin
 and answers with one a line on stdout: `{"id": .., "ok": ..}` or `{"id": .., "error": ..}`. It ends when stdin does.
 
-    {"id": 1, "op": "read", "reader": "deltalake|polars|spark", "path": .., "version": .., "storage_options": {..}}
+    {"id": 1, "op": "read", "reader": "deltalake|polars|pyarrow|spark", "path": .., "version": .., "storage_options": {..}}
 
 Operations: `versions`, `read`, `schema`, `log`, `detail`, `stats`, `encodings`, `sql` (see the functions of these names).
 Values have one form for all readers, by the table's own schema: integers, booleans and text as they are; floats as
@@ -107,6 +107,12 @@ def deltalake_read(request):
     table = delta_table(request)
     rows = deltalake.QueryBuilder().register("t", table).execute("select * from t").read_all()
     return pyarrow.table(rows).to_pylist(), json.loads(table.schema().to_json())
+
+
+def pyarrow_read(request):
+    """The way of `to_pyarrow_table`, `to_pyarrow_dataset` and `to_pandas`."""
+    table = delta_table(request)
+    return table.to_pyarrow_table().to_pylist(), json.loads(table.schema().to_json())
 
 
 def deltalake_detail(request):
@@ -391,7 +397,7 @@ def encodings(request):
 
 # --- the server --------------------------------------------------------------------------------------------------------
 
-READ = {"deltalake": deltalake_read, "polars": polars_read, "spark": spark_read}
+READ = {"deltalake": deltalake_read, "polars": polars_read, "pyarrow": pyarrow_read, "spark": spark_read}
 DETAIL = {"deltalake": deltalake_detail, "spark": spark_detail}
 
 

@@ -20,7 +20,7 @@ use crate::kernel::{self, properties};
 use crate::plan::plan;
 use crate::store::{LakeOptions, Storage, open};
 use crate::table::{Core, Landed, Table};
-use crate::writer::DeltaWriter;
+use crate::writer::{DeltaWriter, check_changes};
 use crate::{
     Lake, LakeError, OptimizeReport, ReadSpec, RowStream, SchemaChange, TableName, TableState, TableVersion,
     TableWriter, VacuumReport, WriteMode, WriterSpec, protocol, read, upkeep,
@@ -118,7 +118,9 @@ impl Lake for DeltaLake {
         if let WriteMode::Cdc(cdc) = &spec.mode {
             return CdcWriter::changes_of(&table, view.as_ref(), spec, cdc, replace).await;
         }
-        Ok(plan(&table, view.as_ref(), spec, replace)?.changes)
+        let changes = plan(&table, view.as_ref(), spec, replace)?.changes;
+        check_changes(&table, view.as_ref(), spec, replace)?;
+        Ok(changes)
     }
 
     async fn writer(&self, spec: WriterSpec) -> Result<Box<dyn TableWriter>, LakeError> {

@@ -434,7 +434,7 @@ impl DeltaWriter {
 }
 
 /// Rows must not be appended to, or replaced in, a table that shows the current rows of keys or their history.
-fn check_changes(
+pub(crate) fn check_changes(
     table: &Table,
     view: Option<&View>,
     spec: &WriterSpec,

@@ -4,11 +4,15 @@
 use headwater_cdc::check_sequence_type;
 use headwater_connect::{DataType, StructField, StructType};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::actions;
 use crate::schema::find;
-use crate::{CdcSpec, END_AT, Feed, LakeError, SEQUENCE, START_AT, ScdType, TableName, TrackHistory};
+use crate::table::{Table, View};
+use crate::{
+    CdcSpec, END_AT, Feed, LakeError, SEQUENCE, START_AT, ScdType, TableName, TrackHistory, WriteMode,
+    WriterSpec,
+};
 
 /// The domain in which a table keeps how changes are applied to it, and which version of the hidden rows goes with it.
 pub(crate) const CDC_DOMAIN: &str = "headwater-cdc";
@@ -117,8 +121,22 @@ impl CdcRecord {
     }
 }
 
+/// A type without what the log keeps beside the fields in it: their mapping is no part of what they are.
+fn bare(mut data_type: Value) -> Value {
+    match &mut data_type {
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = bare(item.take())),
+        Value::Object(members) => {
+            for (name, member) in members {
+                *member = if name == "metadata" { Value::Object(Map::new()) } else { bare(member.take()) };
+            }
+        }
+        _ => {}
+    }
+    data_type
+}
+
 fn type_name(data_type: &Value) -> String {
-    data_type.as_str().map_or_else(|| data_type.to_string(), str::to_owned)
+    DataType::from_json(data_type).map_or_else(|_| data_type.to_string(), |t| t.to_string())
 }
 
 /// The settings of a writer, in terms of the table's columns.
@@ -266,7 +284,7 @@ impl Config {
             .iter()
             .map(|&at| Typed {
                 name: schema.fields[at].name.clone(),
-                data_type: schema.fields[at].data_type.to_json(),
+                data_type: bare(schema.fields[at].data_type.to_json()),
             })
             .collect();
         let given: Vec<String> = typed.iter().map(|key| key.name.clone()).collect();
@@ -276,7 +294,7 @@ impl Config {
             v: CdcRecord::VERSION,
             scd_type: if cdc.scd_type == ScdType::One { 1 } else { 2 },
             keys: typed,
-            sequence: sequence_type.map(|t| t.to_json()),
+            sequence: sequence_type.map(|t| bare(t.to_json())),
             track,
             hidden: None,
             snapshot: None,
@@ -339,5 +357,52 @@ fn tracked(
             let track = Track::Except(names(&out));
             (may.into_iter().filter(|at| !out.contains(at)).collect(), track)
         }
+    })
+}
+
+/// Where a key or the sequence has taken another type, that is the error, and not what it does to a column.
+pub(crate) fn drift_behind(
+    error: LakeError,
+    table: &Table,
+    view: Option<&View>,
+    spec: &WriterSpec,
+    source: &StructType,
+) -> LakeError {
+    let LakeError::IncompatibleColumn { column, .. } = &error else { return error };
+    let (Some(record), WriteMode::Cdc(cdc)) = (view.and_then(|v| v.cdc.as_ref()), &spec.mode) else {
+        return error;
+    };
+    let spans = [START_AT, END_AT].contains(&column.as_str());
+    if !spans && !record.keys.iter().any(|key| key.name == *column) {
+        return error;
+    }
+    let cdc = CdcSpec { track: TrackHistory::All, ..cdc.clone() };
+    let Ok(asked) = Config::new(&table.name, &cdc, source, &spec.schema) else { return error };
+    let asked = CdcRecord { track: record.track.clone(), ..asked.record };
+    record.check(&asked, &table.name).err().unwrap_or(error)
+}
+
+/// Compares how the table was made with how changes are to be applied to it.
+pub(crate) async fn check_drift(
+    table: &Table,
+    view: &View,
+    config: &Config,
+    cdc: &CdcSpec,
+) -> Result<(), LakeError> {
+    if let Some(record) = &view.cdc {
+        return record.check(&config.record, &table.name);
+    }
+    // The rows of whole snapshots are the current rows; those of an append table are events.
+    let adoptable = matches!(cdc.feed, Feed::Snapshot { .. })
+        && cdc.scd_type == ScdType::One
+        && view.flows.values().all(|flow| flow.snapshot.is_some());
+    if adoptable || table.live_files(view).await?.is_empty() {
+        return Ok(());
+    }
+    Err(LakeError::Drift {
+        table: table.name.clone(),
+        what: "the SCD type",
+        was: "none (rows were appended or replaced as a whole)".into(),
+        now: config.record.scd_name(),
     })
 }

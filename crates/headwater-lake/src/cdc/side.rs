@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use headwater_connect::{DataType, StructField, StructType};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 use crate::LakeError;
 use crate::actions::{self, DataFile};
@@ -15,8 +16,10 @@ use crate::cdc::vectors;
 use crate::encode::Layout;
 use crate::files::{DataFiles, Limits};
 use crate::kernel::{LiveFile, damaged};
+use crate::plan::Plan;
+use crate::protocol;
 use crate::schema::{MAPPING_ID, PHYSICAL_NAME};
-use crate::table::Table;
+use crate::table::{Table, View};
 
 /// The column of hidden rows that says when they were hidden.
 pub(crate) const REMEMBERED_AT: &str = "__REMEMBERED_AT";
@@ -138,6 +141,13 @@ impl Side {
                     made.added += 1;
                     made.rows += file.rows - entry.dead().map_or(0, roaring::RoaringTreemap::len);
                     made.bytes += file.size;
+                    // A commit of hidden rows that stands while the target's was lost has the file already.
+                    let same =
+                        present.get(file.path.as_str()).is_some_and(|f| f.deletion_vector.as_ref() == vector);
+                    if same {
+                        present.remove(file.path.as_str());
+                        continue;
+                    }
                     let mut line = actions::add(file, true);
                     if let Some(vector) = vector {
                         line["add"]["deletionVector"] = vector.clone();
@@ -202,6 +212,56 @@ pub(crate) fn hidden_schema(schema: &StructType) -> StructType {
     }
     fields.push(remembered);
     StructType { fields }
+}
+
+/// The properties of column mapping, which the hidden table shares.
+pub(crate) fn mapping_properties(plan: &Plan, view: Option<&View>) -> Value {
+    let written = plan.lines.iter().find_map(|line| line.get("metaData"));
+    let metadata = written.or(view.map(|v| &v.metadata));
+    let mut properties = json!({"delta.enableDeletionVectors": "true"});
+    if let Some(mode) = metadata.and_then(|m| m["configuration"].get("delta.columnMapping.mode")) {
+        properties["delta.columnMapping.mode"] = mode.clone();
+        properties["delta.columnMapping.maxColumnId"] = i32::MAX.to_string().into();
+    }
+    properties
+}
+
+/// The lines that give the hidden table its columns, where they change.
+pub(crate) fn hidden_lines(
+    table: &Table,
+    view: Option<&View>,
+    schema: &StructType,
+    properties: &Value,
+) -> Vec<Value> {
+    let mapping = properties.get("delta.columnMapping.mode").is_some();
+    let uses = protocol::Uses { mapping, vectors: true, ..protocol::Uses::default() };
+    let needed = protocol::needed(schema, uses);
+    let text = schema.to_json().to_string();
+    let metadata = |id: Value, created: Value| {
+        json!({"metaData": {
+            "id": id,
+            "format": {"provider": "parquet", "options": {}},
+            "schemaString": text,
+            "partitionColumns": [],
+            "configuration": properties,
+            "createdTime": created,
+        }})
+    };
+    let Some(view) = view else {
+        let id = Uuid::new_v4().to_string();
+        return vec![
+            json!({"protocol": protocol::protocol(&needed)}),
+            metadata(id.into(), table.now().timestamp_millis().into()),
+        ];
+    };
+    let mut lines = Vec::new();
+    if let Some(upgraded) = protocol::upgrade(&view.protocol, &needed) {
+        lines.push(json!({"protocol": upgraded}));
+    }
+    if view.metadata["schemaString"].as_str() != Some(text.as_str()) {
+        lines.push(metadata(view.metadata["id"].clone(), view.metadata["createdTime"].clone()));
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -6,20 +6,19 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use headwater_connect::{Offset, StructType};
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::actions::{self, CommitInfo, FlowRecord};
 use crate::adapt::{Adapter, batch_bytes};
 use crate::cdc::apply::{Apply, Counts};
-use crate::cdc::config::{CdcRecord, Config, extended};
-use crate::cdc::side::{FileActions, Side, hidden_schema};
+use crate::cdc::config::{CdcRecord, Config, check_drift, drift_behind, extended};
+use crate::cdc::side::{FileActions, Side, hidden_lines, hidden_schema, mapping_properties};
 use crate::cdc::snapshot::Stage;
 use crate::encode::Layout;
 use crate::files::Limits;
 use crate::kernel::damaged;
 use crate::plan::{Plan, plan, uses_vectors};
-use crate::protocol;
 use crate::schema::{find, physical_arrow};
 use crate::table::{Landed, Table, View, files_fingerprint};
 use crate::{
@@ -96,7 +95,10 @@ impl CdcWriter {
         let spec = WriterSpec { schema: extended(&table.name, &cdc, &source)?, ..spec };
         let view = table.view(None).await?;
         let refresh = spec.full_refresh && view.is_some();
-        let plan = plan(&table, view.as_ref(), &spec, refresh)?;
+        let plan = match plan(&table, view.as_ref(), &spec, refresh) {
+            Err(error) => return Err(drift_behind(error, &table, view.as_ref(), &spec, &source)),
+            Ok(plan) => plan,
+        };
         let config = Config::new(&table.name, &cdc, &source, &plan.schema)?;
         if let Some(view) = view.as_ref().filter(|_| !refresh) {
             check_drift(&table, view, &config, &cdc).await?;
@@ -146,7 +148,9 @@ impl CdcWriter {
         replace: bool,
     ) -> Result<Vec<SchemaChange>, LakeError> {
         let schema = extended(&table.name, cdc, &spec.schema)?;
-        let plan = plan(table, view, &WriterSpec { schema, ..spec.clone() }, replace)?;
+        let whole = WriterSpec { schema, ..spec.clone() };
+        let plan = plan(table, view, &whole, replace)
+            .map_err(|error| drift_behind(error, table, view, &whole, &spec.schema))?;
         let config = Config::new(&table.name, cdc, &spec.schema, &plan.schema)?;
         if let Some(view) = view.filter(|_| !replace) {
             check_drift(table, view, &config, cdc).await?;
@@ -205,6 +209,30 @@ impl CdcWriter {
         self.parts += 1;
         self.replay = (self.parts == 1 && !snapshot).then(|| batches.clone());
         self.apply_batches(&batches).await
+    }
+
+    /// Takes back what was applied, so that it can be applied again; what is more than one part, or a snapshot, stays as
+    /// it is.
+    async fn take_back(&mut self) {
+        let Some(mut batches) = self.replay.take() else { return };
+        batches.append(&mut self.pending);
+        self.pending_bytes = batches.iter().map(batch_bytes).sum();
+        self.pending = batches;
+        self.drop_sides().await;
+        self.replay = Some(Vec::new());
+        self.parts = 0;
+        self.incomplete = false;
+    }
+
+    /// Starts over from what the log says; files that were written and cannot be removed are left for vacuum.
+    async fn drop_sides(&mut self) {
+        self.counts = Counts::default();
+        let Some(mut sides) = self.sides.take() else { return };
+        for side in [&mut sides.target, &mut sides.hidden] {
+            if let Err(error) = side.files.discard().await {
+                tracing::warn!(table = %self.table.name, error = &error as &dyn std::error::Error, "files left for vacuum");
+            }
+        }
     }
 
     /// Takes in what others have committed, before something begins that is too large to be done twice.
@@ -319,6 +347,18 @@ impl CdcWriter {
         if micro_batch < self.last {
             return Err(self.moved(self.last));
         }
+        let ended = self.commit_applied(micro_batch, offset).await;
+        if ended.as_ref().is_err_and(|error| !error.is_in_doubt()) {
+            self.take_back().await;
+        }
+        ended
+    }
+
+    async fn commit_applied(
+        &mut self,
+        micro_batch: u64,
+        offset: Option<&Offset>,
+    ) -> Result<CommitOutcome, LakeError> {
         self.check_complete()?;
         self.apply().await?;
         self.end_snapshot().await?;
@@ -346,7 +386,9 @@ impl CdcWriter {
             return Ok(Tried::Done(CommitOutcome::Unchanged));
         }
         self.sides().await?;
+        self.incomplete = true;
         self.rewrite().await?;
+        self.incomplete = false;
         let hidden = self.commit_hidden().await?;
         let now = self.table.now();
         let live = match &self.view {
@@ -493,6 +535,21 @@ impl CdcWriter {
         lines.extend(self.plan.lines.iter().cloned());
         lines.push(actions::transaction(&self.spec.flow, record.micro_batch, now));
         lines.push(actions::flow_domain(&self.spec.flow, record).map_err(wrong)?);
+        // With the rows go the offsets of all flows: none may go on behind rows that are no longer there.
+        let others = self.view.iter().filter(|_| self.refresh).flat_map(|view| &view.flows);
+        for (flow, earlier) in others.filter(|(flow, _)| **flow != self.spec.flow) {
+            let forgotten = FlowRecord {
+                v: FlowRecord::VERSION,
+                micro_batch: earlier.micro_batch + 1,
+                offset: None,
+                forgotten: true,
+                committed_at: Some(now),
+                snapshot: None,
+                files: None,
+            };
+            lines.push(actions::transaction(flow, forgotten.micro_batch, now));
+            lines.push(actions::flow_domain(flow, &forgotten).map_err(wrong)?);
+        }
         let before = self.base().and_then(|v| v.cdc.as_ref());
         let asked = CdcRecord {
             hidden,
@@ -653,9 +710,9 @@ impl CdcWriter {
             self.incomplete = true;
             return Err(self.conflict("it changed rows while a large micro-batch was being applied"));
         };
-        self.clear().await?;
+        self.replay = Some(batches.clone());
+        self.drop_sides().await;
         self.incomplete = !batches.is_empty();
-        self.sides = None;
         let replace = self.spec.full_refresh;
         let next = plan(&self.table, Some(&view), &self.spec, replace)?;
         let fits = physical_arrow(&next.schema) == self.layout.arrow;
@@ -671,8 +728,6 @@ impl CdcWriter {
             return Ok(());
         }
         self.incomplete = false;
-        self.parts = 1;
-        self.replay = Some(batches.clone());
         self.apply_batches(&batches).await
     }
 
@@ -734,26 +789,6 @@ impl CdcWriter {
     }
 }
 
-/// Compares how the table was made with how changes are to be applied to it.
-async fn check_drift(table: &Table, view: &View, config: &Config, cdc: &CdcSpec) -> Result<(), LakeError> {
-    if let Some(record) = &view.cdc {
-        return record.check(&config.record, &table.name);
-    }
-    // The rows of whole snapshots are the current rows; those of an append table are events.
-    let adoptable = matches!(cdc.feed, Feed::Snapshot { .. })
-        && cdc.scd_type == ScdType::One
-        && view.flows.values().all(|flow| flow.snapshot.is_some());
-    if adoptable || table.live_files(view).await?.is_empty() {
-        return Ok(());
-    }
-    Err(LakeError::Drift {
-        table: table.name.clone(),
-        what: "the SCD type",
-        was: "none (rows were appended or replaced as a whole)".into(),
-        now: config.record.scd_name(),
-    })
-}
-
 fn adapter(table: &Table, cdc: &CdcSpec, source: &StructType, layout: &Layout) -> Adapter {
     let target: SchemaRef = match cdc.feed {
         // Of rows that are gone only keys and sequence need to be there.
@@ -771,51 +806,6 @@ fn snapshot_version(cdc: &CdcSpec, view: Option<&View>) -> i64 {
     let Feed::Snapshot { version } = cdc.feed else { return 0 };
     let before = view.and_then(|v| v.cdc.as_ref()).and_then(|record| record.snapshot);
     version.timestamp_micros().max(before.map_or(i64::MIN, |before| before.saturating_add(1)))
-}
-
-/// The properties of column mapping, which the hidden table shares.
-fn mapping_properties(plan: &Plan, view: Option<&View>) -> Value {
-    let written = plan.lines.iter().find_map(|line| line.get("metaData"));
-    let metadata = written.or(view.map(|v| &v.metadata));
-    let mut properties = json!({"delta.enableDeletionVectors": "true"});
-    if let Some(mode) = metadata.and_then(|m| m["configuration"].get("delta.columnMapping.mode")) {
-        properties["delta.columnMapping.mode"] = mode.clone();
-        properties["delta.columnMapping.maxColumnId"] = i32::MAX.to_string().into();
-    }
-    properties
-}
-
-/// The lines that give the hidden table its columns, where they change.
-fn hidden_lines(table: &Table, view: Option<&View>, schema: &StructType, properties: &Value) -> Vec<Value> {
-    let mapping = properties.get("delta.columnMapping.mode").is_some();
-    let uses = protocol::Uses { mapping, vectors: true, ..protocol::Uses::default() };
-    let needed = protocol::needed(schema, uses);
-    let text = schema.to_json().to_string();
-    let metadata = |id: Value, created: Value| {
-        json!({"metaData": {
-            "id": id,
-            "format": {"provider": "parquet", "options": {}},
-            "schemaString": text,
-            "partitionColumns": [],
-            "configuration": properties,
-            "createdTime": created,
-        }})
-    };
-    let Some(view) = view else {
-        let id = Uuid::new_v4().to_string();
-        return vec![
-            json!({"protocol": protocol::protocol(&needed)}),
-            metadata(id.into(), table.now().timestamp_millis().into()),
-        ];
-    };
-    let mut lines = Vec::new();
-    if let Some(upgraded) = protocol::upgrade(&view.protocol, &needed) {
-        lines.push(json!({"protocol": upgraded}));
-    }
-    if view.metadata["schemaString"].as_str() != Some(text.as_str()) {
-        lines.push(metadata(view.metadata["id"].clone(), view.metadata["createdTime"].clone()));
-    }
-    lines
 }
 
 #[async_trait]

@@ -25,7 +25,7 @@ use crate::cdc_values::{Kind, RANKS};
 use crate::maker::{Local, name, offset, same_for, sound_stats, spec};
 
 /// Lives that each run of the tests goes through.
-const LIVES: u64 = 24;
+const LIVES: u64 = 16;
 const STEPS: usize = 14;
 const KEYS: usize = 9;
 
@@ -39,21 +39,21 @@ const VALUES: [(&str, Kind); 5] = [
 ];
 const PAD: usize = 4;
 /// The column whose name must be mapped; Polars cannot read such a table.
-const MAPPED: usize = 2;
+pub(crate) const MAPPED: usize = 2;
 
-type Values = [Option<usize>; VALUES.len()];
+pub(crate) type Values = [Option<usize>; VALUES.len()];
 
 #[derive(Debug, Clone, PartialEq)]
-struct Event {
-    key: usize,
-    at: usize,
-    delete: bool,
-    values: Values,
+pub(crate) struct Event {
+    pub(crate) key: usize,
+    pub(crate) at: usize,
+    pub(crate) delete: bool,
+    pub(crate) values: Values,
 }
 
 /// What a row of the table shows.
 #[derive(Debug, Clone)]
-struct Shown {
+pub(crate) struct Shown {
     key: usize,
     at: usize,
     values: Values,
@@ -61,8 +61,15 @@ struct Shown {
     end: Option<usize>,
 }
 
+impl Shown {
+    /// The row that an event brings.
+    pub(crate) fn of(event: &Event) -> Self {
+        Self { key: event.key, at: event.at, values: event.values, start: None, end: None }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
+pub(crate) enum Column {
     Key(usize),
     Sequence,
     Value(usize),
@@ -72,19 +79,19 @@ enum Column {
 
 /// What is settled when a table is made.
 #[derive(Debug, Clone)]
-struct Shape {
-    scd_type: ScdType,
-    keys: Vec<Kind>,
-    sequence: Kind,
+pub(crate) struct Shape {
+    pub(crate) scd_type: ScdType,
+    pub(crate) keys: Vec<Kind>,
+    pub(crate) sequence: Kind,
     /// The sequence is a field of a struct column.
-    nested: bool,
-    track: TrackHistory,
-    deletion_vectors: Option<bool>,
-    cluster_by: Vec<String>,
-    required_keys: bool,
+    pub(crate) nested: bool,
+    pub(crate) track: TrackHistory,
+    pub(crate) deletion_vectors: Option<bool>,
+    pub(crate) cluster_by: Vec<String>,
+    pub(crate) required_keys: bool,
     /// Rows are so wide that a micro-batch is applied in parts.
-    wide: bool,
-    target_file_bytes: u64,
+    pub(crate) wide: bool,
+    pub(crate) target_file_bytes: u64,
 }
 
 impl Shape {
@@ -141,7 +148,7 @@ impl Shape {
         }
     }
 
-    fn cdc(&self, feed: Feed) -> CdcSpec {
+    pub(crate) fn cdc(&self, feed: Feed) -> CdcSpec {
         CdcSpec {
             keys: (0..self.keys.len()).map(|at| format!("k{at}")).collect(),
             scd_type: self.scd_type,
@@ -182,11 +189,11 @@ impl Shape {
         }
     }
 
-    fn schema(&self, columns: &[Column]) -> StructType {
+    pub(crate) fn schema(&self, columns: &[Column]) -> StructType {
         StructType::new(columns.iter().map(|c| self.field(*c)))
     }
 
-    fn batch(&self, columns: &[Column], rows: &[Shown]) -> RecordBatch {
+    pub(crate) fn batch(&self, columns: &[Column], rows: &[Shown]) -> RecordBatch {
         let schema = self.schema(columns).to_arrow();
         let arrays = columns.iter().zip(schema.fields()).map(|(column, field)| -> ArrayRef {
             let ranks = |of: &dyn Fn(&Shown) -> Option<usize>| rows.iter().map(of).collect::<Vec<_>>();
@@ -224,15 +231,15 @@ impl Shape {
 
 /// Everything that was received, in the order in which it came.
 #[derive(Default)]
-struct Received {
-    micro_batches: Vec<Vec<Event>>,
+pub(crate) struct Received {
+    pub(crate) micro_batches: Vec<Vec<Event>>,
 }
 
 impl Received {
     /// SCD type 1: of each key the last upsert, unless a later delete took it. Of equal sequences an upsert wins over a
     /// delete, and of two upserts the one that came later. A column that its micro-batch did not give keeps the value of
     /// the row that it replaced.
-    fn current(&self, given: &[Vec<usize>]) -> Vec<Shown> {
+    pub(crate) fn current(&self, given: &[Vec<usize>]) -> Vec<Shown> {
         let mut rows: BTreeMap<usize, Shown> = BTreeMap::new();
         let mut deleted: BTreeMap<usize, usize> = BTreeMap::new();
         for (events, given) in self.micro_batches.iter().zip(given) {
@@ -275,7 +282,7 @@ impl Received {
 
     /// SCD type 2: runs of upserts without a delete in between and with equal tracked values, each from its first upsert
     /// to the next event after it.
-    fn history(&self, shape: &Shape) -> Vec<Shown> {
+    pub(crate) fn history(&self, shape: &Shape) -> Vec<Shown> {
         let mut lines: BTreeMap<usize, BTreeMap<usize, &Event>> = BTreeMap::new();
         for event in self.micro_batches.iter().flatten() {
             // Of two upserts with the same sequence the one that came first stays.
@@ -437,10 +444,7 @@ impl Life {
     }
 
     fn batch(&self, events: &[Event]) -> RecordBatch {
-        let rows: Vec<Shown> = events
-            .iter()
-            .map(|e| Shown { key: e.key, at: e.at, values: e.values, start: None, end: None })
-            .collect();
+        let rows: Vec<Shown> = events.iter().map(Shown::of).collect();
         self.shape.batch(&self.source(), &rows)
     }
 
@@ -542,9 +546,9 @@ impl Life {
                 self.writers.insert(delete, writer);
             }
             Step::AddColumn => {
-                let next = [MAPPED, 3].into_iter().filter(|at| !self.has.contains(at));
                 let polars = self.random.u8(..4) > 0;
-                let Some(at) = next.filter(|at| *at != MAPPED || !polars).next_back() else { return };
+                let may = |at: &usize| !self.has.contains(at) && (*at != MAPPED || !polars);
+                let Some(at) = [3, MAPPED].into_iter().find(may) else { return };
                 self.has.push(at);
                 self.has.sort_unstable();
                 self.writers.clear();

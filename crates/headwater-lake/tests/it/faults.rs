@@ -33,9 +33,9 @@ pub(crate) struct Steps {
     /// The step that fails; 0 for none.
     pub(crate) fails: AtomicUsize,
     /// The step is carried out and its answer lost.
-    after: AtomicBool,
+    pub(crate) after: AtomicBool,
     /// No later step succeeds either: the process or the network is gone.
-    for_good: AtomicBool,
+    pub(crate) for_good: AtomicBool,
 }
 
 impl Steps {

@@ -9,7 +9,12 @@
 
 mod canon;
 mod cdc;
+mod cdc_drift;
+mod cdc_faults;
+mod cdc_kill;
 mod cdc_model;
+mod cdc_readers;
+mod cdc_snapshots;
 mod cdc_values;
 mod commit;
 mod common;
