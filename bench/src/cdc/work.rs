@@ -186,13 +186,15 @@ pub(crate) fn write(
     let wall = started.elapsed().saturating_sub(source.took);
     let usage = Usage::of_this_process()?;
     let made = outcomes.iter().filter(|outcome| matches!(outcome, CommitOutcome::Committed { .. })).count();
-    let metrics = runtime.block_on(async { lake.history(&place.name()?, 1).await.context("no history") })?;
+    // Upkeep may have made a version of its own after the last commit.
+    let versions = runtime.block_on(async { lake.history(&place.name()?, 2).await.context("no history") })?;
+    let metrics = versions.iter().find(|version| version.operation != "OPTIMIZE").filter(|_| made > 0);
     let mut figures = usage.to_json(wall.as_secs_f64(), count);
     figures["source_secs"] = source.took.as_secs_f64().into();
     figures["commits"] = made.into();
     figures["commit_secs"] = commits.into();
     figures["outcome"] = outcomes.last().map(|outcome| format!("{outcome:?}")).into();
-    figures["metrics"] = metrics.first().map(|version| json!(version.metrics)).unwrap_or_default();
+    figures["metrics"] = metrics.map(|version| json!(version.metrics)).unwrap_or_default();
     Ok(figures)
 }
 
