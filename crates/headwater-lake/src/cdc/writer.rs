@@ -237,7 +237,11 @@ impl CdcWriter {
 
     /// Takes in what others have committed, before something begins that is too large to be done twice.
     async fn freshen(&mut self) -> Result<(), LakeError> {
-        if self.view.is_none() || self.parts > 0 || !matches!(self.snapshot, Stage::Before) {
+        if self.parts > 0 || !matches!(self.snapshot, Stage::Before) {
+            return Ok(());
+        }
+        // Another writer may have made the table since this one was opened.
+        if self.view.is_none() && !self.table.exists().await? {
             return Ok(());
         }
         let (pending, bytes, rows) = (std::mem::take(&mut self.pending), self.pending_bytes, self.rows);
