@@ -4,11 +4,11 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use arrow_json::ReaderBuilder;
 use bytes::Bytes;
 use headwater_connect::{JsonPointer, Page, StructType};
 use headwater_decode::{DecodeOptions, Decoder};
 
+use crate::baseline;
 use crate::pages::{self, Generator, Prose};
 
 const PAGES: u64 = 50;
@@ -77,22 +77,13 @@ fn decode(schema: &StructType, bodies: &[Bytes]) -> Result<u64> {
     Ok((rows + decoder.finish()?.map_or(0, |batch| batch.num_rows())) as u64)
 }
 
-/// The records alone, which `arrow-json` reads one after the other.
+/// Whole pages, as the baseline of `w1` reads them.
 fn arrow_json(schema: &StructType, bodies: &[Bytes]) -> Result<u64> {
-    let mut decoder = ReaderBuilder::new(schema.to_arrow()).with_batch_size(8192).build_decoder()?;
+    let page = baseline::page_schema(schema);
     let mut rows = 0;
     for body in bodies {
-        let from = body.iter().position(|b| *b == b'[').context("no records")? + 1;
-        let to = body.iter().rposition(|b| *b == b']').context("no records")?;
-        let mut records = body.get(from..to).unwrap_or_default();
-        while !records.is_empty() {
-            // It takes records without a comma between them, and with one.
-            let read = decoder.decode(records)?;
-            records = records.get(read..).unwrap_or_default();
-            if !records.is_empty() {
-                rows += decoder.flush()?.map_or(0, |batch| batch.num_rows());
-            }
-        }
+        let batch = baseline::records(&page, body)?.0;
+        rows += batch.num_rows() as u64;
     }
-    Ok((rows + decoder.flush()?.map_or(0, |batch| batch.num_rows())) as u64)
+    Ok(rows)
 }
