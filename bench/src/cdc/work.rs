@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 use super::rows::{BATCH_ROWS, Event, Permutation, batches, scatter, schema};
 use crate::usage::Usage;
 
-/// Memory of the lake's writer.
-const MEMORY_BYTES: usize = 48 * 1024 * 1024;
+/// Memory of the lake's writer: as much as holds a micro-batch of 100,000 changes in one part.
+const MEMORY_BYTES: usize = 72 * 1024 * 1024;
+/// The same for a snapshot: as much as compares five million rows without a temporary file.
+const SNAPSHOT_MEMORY_BYTES: usize = 768 * 1024 * 1024;
 /// Rows of one of the small upserts.
 pub(crate) const SMALL_ROWS: u64 = 1_000;
 
@@ -143,6 +145,8 @@ pub(crate) fn write(
     let mut source = Source { events: events.iterate(rows, count), rows: batch_rows, took: Duration::ZERO };
     // What an engine would have received before it applies a batch is not part of the work.
     let ready = if count > 0 { source.next(u64::MAX)? } else { Vec::new() };
+    let snapshot = matches!(&mode, WriteMode::Cdc(cdc) if matches!(cdc.feed, Feed::Snapshot { .. }));
+    let memory_bytes = if snapshot { SNAPSHOT_MEMORY_BYTES } else { MEMORY_BYTES };
     let mut commits = Vec::new();
     let started = Instant::now();
     source.took = Duration::ZERO;
@@ -155,7 +159,7 @@ pub(crate) fn write(
             mode,
             cluster_by: Vec::new(),
             full_refresh: false,
-            memory_bytes: MEMORY_BYTES,
+            memory_bytes,
             target_file_bytes: WriterSpec::DEFAULT_TARGET_FILE_BYTES,
             type_widening: false,
         };

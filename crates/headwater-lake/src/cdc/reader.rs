@@ -226,10 +226,13 @@ impl DataReader {
             places.iter().map(|&at| self.columns.arrow.field(at).name().as_str()).collect();
         let roots = parquet.root_schema().get_fields().iter().enumerate();
         let roots = roots.filter(|(_, field)| names.contains(&field.name())).map(|(at, _)| at);
+        // The reader makes room for whole batches, also where few rows are selected.
+        let selected = selection.as_ref().map_or(BATCH_ROWS, RowSelection::row_count);
+        let batch_rows = selected.clamp(1, BATCH_ROWS);
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, self.metadata.clone())
             .with_projection(ProjectionMask::roots(parquet, roots))
             .with_row_groups(vec![group])
-            .with_batch_size(BATCH_ROWS);
+            .with_batch_size(batch_rows);
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }

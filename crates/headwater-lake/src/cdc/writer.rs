@@ -38,7 +38,7 @@ const FILES_SHARE: usize = 3;
 /// The share of the memory for upkeep, which goes on between micro-batches: only decoded keys are held then.
 const TEND_SHARE: usize = 2;
 /// The share of the memory for what is known of a table that a snapshot is compared with.
-const COMPARISON_SHARE: usize = 3;
+const COMPARISON_SHARE: usize = 2;
 
 /// The writer of a flow of changes.
 #[derive(Debug)]
