@@ -28,7 +28,8 @@ pub(crate) fn run(url: &str, out: &Path) -> Result<u64> {
     runtime.block_on(async {
         let warehouse = out.to_str().context("a path that is not UTF-8")?;
         let lake = DeltaLake::open(warehouse, LakeOptions::default())?;
-        let settings = EngineSettings { memory_bytes: MEMORY_BYTES, ..EngineSettings::default() };
+        let mut settings = EngineSettings::default();
+        settings.set_process_memory(MEMORY_BYTES);
         let engine = Engine::new(Arc::new(lake), settings);
         let connection = Options::from_iter([("base_url", url)]);
         let request = UpdateRequest::new(pipeline()?, Arc::new(Pages), connection);

@@ -39,6 +39,7 @@ headwater-bench start [RUNS [BINARY]]          from the start of the command to 
 ";
 
 fn main() -> ExitCode {
+    headwater_engine::share_one_heap();
     match command() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

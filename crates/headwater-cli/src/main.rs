@@ -29,6 +29,7 @@ use crate::args::Cli;
 use crate::output::Out;
 
 fn main() -> ExitCode {
+    headwater_engine::share_one_heap();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => return ExitCode::from(commands::arguments_answered(answer)),

@@ -11,6 +11,7 @@
 //! `reading.rs` (the rules by which a connector is driven) and `writing.rs` (commits). What a table is to be is settled
 //! in `settle.rs`.
 
+mod allocator;
 mod attempt;
 mod cancel;
 mod columns;
@@ -31,6 +32,7 @@ mod settings;
 mod settle;
 mod writing;
 
+pub use allocator::share_one_heap;
 pub use cancel::Cancellation;
 pub use definition::{PipelineDefinition, deletes_flow_name, flow_name};
 pub use engine::{Engine, FullRefresh, PlannedTable, UpdatePlan, UpdateRequest};

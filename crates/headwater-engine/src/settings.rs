@@ -2,6 +2,9 @@ use std::time::Duration;
 
 use headwater_lake::WriterSpec;
 
+/// What a process takes at most beside the memory that is counted.
+const BESIDE_BYTES: usize = 16 * 1024 * 1024;
+
 /// How an engine works. The defaults suit a laptop.
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
@@ -41,6 +44,14 @@ impl Default for EngineSettings {
             type_widening: false,
             event_interval: Duration::from_secs(5),
         }
+    }
+}
+
+impl EngineSettings {
+    /// Sets the memory so that a process which does nothing but run the engine stays within `bytes`: a part is left to
+    /// what nobody counts, the code, the runtimes and the buffers of connections.
+    pub fn set_process_memory(&mut self, bytes: usize) {
+        self.memory_bytes = bytes - (bytes / 6).min(BESIDE_BYTES);
     }
 }
 

@@ -247,7 +247,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let mut settings = EngineSettings::default();
     if let Some(bytes) = arguments.memory.map(|m| m.0).or(project.memory()?) {
-        settings.memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        settings.set_process_memory(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
     if let Some(parallel) = arguments.parallel {
         settings.parallel_flows = usize::from(parallel);
