@@ -180,7 +180,13 @@ async fn two_writers_share_a_table() {
     }
     let mut versions = tasks.join_all().await.concat();
     versions.sort_unstable();
-    assert_eq!(versions, (0..30).collect::<Vec<u64>>());
+    versions.dedup();
+    assert_eq!(versions.len(), 30, "{versions:?}");
+    // What is between them are the writers' own merges of small files.
+    for version in lake.history(&table, 100).await.unwrap() {
+        let ours = versions.contains(&version.version);
+        assert_eq!(ours, version.operation != "OPTIMIZE", "{version:?}");
+    }
     let expect = small((0..COMMITS).chain(1_000..1_000 + COMMITS));
     same("two-writers", "shared", &canon::rows([&expect]));
     let state = lake.table(&table).await.unwrap().unwrap();
