@@ -24,6 +24,8 @@ use crate::canon;
 use crate::cdc_values::{Kind, RANKS};
 use crate::maker::{Local, name, offset, same_for, sound_stats, spec};
 
+/// The first life of an ordinary run.
+const FIRST_SEED: u64 = 1_000;
 /// Lives that each run of the tests goes through.
 const LIVES: u64 = 16;
 const STEPS: usize = 14;
@@ -679,8 +681,8 @@ async fn random_changes_lead_to_the_table_that_all_events_together_define() {
     if let Some(seed) = number("CDC_SEED") {
         return live(seed).await;
     }
-    let base = fastrand::u64(..1 << 40);
-    for seed in base..base + LIVES {
+    // The same lives each time; `soak` goes on to others.
+    for seed in FIRST_SEED..FIRST_SEED + LIVES {
         live(seed).await;
     }
 }

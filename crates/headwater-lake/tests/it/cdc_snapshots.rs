@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use crate::canon;
 use crate::maker::{Local, name, same_for, sound_stats, spec};
 
+/// The first life of an ordinary run.
+const FIRST_SEED: u64 = 1_000;
 const LIVES: u64 = 8;
 const SNAPSHOTS: usize = 8;
 
@@ -209,8 +211,8 @@ async fn live(seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_snapshots_lead_to_the_table_that_they_define() {
-    let base = fastrand::u64(..1 << 40);
-    for seed in base..base + LIVES {
+    // The same lives each time; `soak` goes on to others.
+    for seed in FIRST_SEED..FIRST_SEED + LIVES {
         live(seed).await;
     }
 }
