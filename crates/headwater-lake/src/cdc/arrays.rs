@@ -5,10 +5,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, make_array};
 use arrow_buffer::NullBuffer;
-use arrow_row::Rows;
 use arrow_schema::ArrowError;
 use arrow_select::interleave::interleave;
-use headwater_cdc::{CdcError, RowCodec};
 
 /// Columns of a batch by place.
 pub(crate) fn columns(batch: &RecordBatch, places: &[usize]) -> Vec<ArrayRef> {
@@ -27,12 +25,6 @@ pub(crate) fn at_path(first: &ArrayRef, below: &[usize]) -> Result<ArrayRef, Arr
         column = make_array(inner.to_data().into_builder().nulls(nulls).build()?);
     }
     Ok(column)
-}
-
-/// Encodes columns of all the batches, one batch after the other.
-pub(crate) fn encode(codec: &RowCodec, batches: &[RecordBatch], places: &[usize]) -> Result<Rows, CdcError> {
-    let chunks: Vec<Vec<ArrayRef>> = batches.iter().map(|batch| columns(batch, places)).collect();
-    codec.encode_chunks(&chunks)
 }
 
 /// Rows of several batches by one number.

@@ -12,7 +12,7 @@ use headwater_cdc::{KeyIndex, RowCodec};
 
 use crate::LakeError;
 use crate::cdc::apply::Apply;
-use crate::cdc::arrays::{Numbers, columns, encode, gather, with_column};
+use crate::cdc::arrays::{Numbers, columns, gather, with_column};
 use crate::cdc::fileset::{Found, Later, Probe, RowId};
 
 impl Apply<'_> {
@@ -245,13 +245,8 @@ impl Apply<'_> {
 
     /// The tracked values of rows.
     pub(crate) fn tracked(&self, batches: &[RecordBatch]) -> Result<arrow_row::Rows, LakeError> {
-        let types = self.types(&self.config.tracked);
-        let codec = RowCodec::new(&types).map_err(|e| self.wrong(e))?;
-        if types.is_empty() {
-            let rows = batches.iter().map(RecordBatch::num_rows).sum();
-            return codec.encode_rows(&[], rows).map_err(|e| self.wrong(e));
-        }
-        encode(&codec, batches, &self.config.tracked).map_err(|e| self.wrong(e))
+        let codec = RowCodec::new(&self.types(&self.config.tracked)).map_err(|e| self.wrong(e))?;
+        codec.encode_batches(batches, &self.config.tracked).map_err(|e| self.wrong(e))
     }
 }
 
