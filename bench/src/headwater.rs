@@ -55,16 +55,17 @@ fn pipeline() -> Result<PipelineDefinition> {
 
 struct Pages;
 
+#[async_trait]
 impl ConnectorFactory for Pages {
     fn name(&self) -> &str {
         "pages"
     }
 
-    fn connector_spec(&self) -> &str {
-        "display_name: Pages"
+    fn connector_spec(&self) -> Option<&str> {
+        Some("display_name: Pages")
     }
 
-    fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
+    async fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
         let client = HttpClient::builder(options.get("base_url").unwrap_or_default()).build()?;
         Ok(Box::new(PagesConnector { client }))
     }

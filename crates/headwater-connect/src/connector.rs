@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use crate::{ConnectorError, Offset, Options, PageStream, StructType, TableMetadata};
+use crate::{ConnectorError, Offset, Options, PageStream, Profile, StructType, TableMetadata};
 
 /// Reads one source for one table during one update.
 ///
@@ -88,6 +88,16 @@ pub trait Connector: Send + Sync {
     fn namespaces(&self) -> Option<&dyn SupportsNamespaces> {
         None
     }
+
+    /// Operations of its own for agents, where the connector has any.
+    fn agent(&self) -> Option<&dyn SupportsAgent> {
+        None
+    }
+
+    /// Bytes that the instance holds outside this process, such as the memory of a worker.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// One part of a table's records: the connector's own JSON object.
@@ -99,7 +109,7 @@ pub type Partition = serde_json::Map<String, serde_json::Value>;
 #[async_trait]
 pub trait SupportsPartition: Send + Sync {
     /// Says whether `table` is read in parts; a table that is not is read by `read_table`.
-    fn is_partitioned(&self, table: &str) -> bool;
+    async fn is_partitioned(&self, table: &str) -> Result<bool, ConnectorError>;
 
     /// Names the parts. Rule R17.
     async fn get_partitions(&self, table: &str, options: &Options) -> Result<Vec<Partition>, ConnectorError>;
@@ -120,7 +130,7 @@ pub trait SupportsPartition: Send + Sync {
 #[async_trait]
 pub trait SupportsPartitionedStream: Send + Sync {
     /// Says whether `table` is read in parts; a table that is not is read by `read_table`.
-    fn is_partitioned(&self, table: &str) -> bool;
+    async fn is_partitioned(&self, table: &str) -> Result<bool, ConnectorError>;
 
     /// Gives the offset that the source has reached. Equal to `start` when there is nothing new.
     async fn latest_offset(
@@ -160,18 +170,68 @@ pub trait SupportsNamespaces: Send + Sync {
     async fn list_tables_in_namespace(&self, namespace: &[String]) -> Result<Vec<String>, ConnectorError>;
 }
 
+/// Operations of a connector's own that an agent may call, beside those that every connector has.
+#[async_trait]
+pub trait SupportsAgent: Send + Sync {
+    /// Describes the operations.
+    async fn agent_operations(&self) -> Result<Vec<AgentOperation>, ConnectorError>;
+
+    /// Runs one of them.
+    async fn run_operation(
+        &self,
+        operation: &str,
+        arguments: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<serde_json::Value, ConnectorError>;
+}
+
+/// What an agent may ask a connector to do.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct AgentOperation {
+    /// The name to call it by.
+    pub name: String,
+    /// What it does, in a sentence or two.
+    #[serde(default)]
+    pub description: String,
+    /// What it takes.
+    #[serde(default)]
+    pub parameters: Vec<AgentParameter>,
+}
+
+/// A named argument of an operation.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct AgentParameter {
+    /// Its name.
+    pub name: String,
+    /// Its type, in the words of JSON Schema.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// What it means.
+    #[serde(default)]
+    pub description: String,
+    /// Whether the operation cannot do without it.
+    #[serde(default)]
+    pub required: bool,
+}
+
 /// Makes instances of one kind of connector.
+#[async_trait]
 pub trait ConnectorFactory: Send + Sync {
     /// The name that connections use, such as `mediawiki`.
     fn name(&self) -> &str;
 
-    /// The text of the connector's `connector_spec.yaml`.
-    fn connector_spec(&self) -> &str;
+    /// The text of the connector's `connector_spec.yaml`, where it has one.
+    fn connector_spec(&self) -> Option<&str>;
+
+    /// How the connector's values become text.
+    fn profile(&self) -> Profile {
+        Profile::default()
+    }
 
     /// Builds an instance from the connection's options (with a table's merged over them, and `tableName`,
     /// where it is for a table).
     ///
     /// # Errors
-    /// An option that is missing or not valid. No request is made here.
-    fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError>;
+    /// An option that is missing or not valid, or a connector that cannot be started. A connector in Rust makes no
+    /// request here; one in Python may, in its constructor.
+    async fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError>;
 }

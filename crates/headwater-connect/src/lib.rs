@@ -16,15 +16,18 @@ mod metadata;
 mod offset;
 mod options;
 mod page;
+mod profile;
 mod schema;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use connector::{
-    Connector, ConnectorFactory, Partition, SupportsNamespaces, SupportsPartition, SupportsPartitionedStream,
+    AgentOperation, AgentParameter, Connector, ConnectorFactory, Partition, SupportsAgent,
+    SupportsNamespaces, SupportsPartition, SupportsPartitionedStream,
 };
 pub use error::{Blame, BoxError, ConnectorError, Retry};
 pub use metadata::{IngestionType, TableMetadata};
 pub use offset::{Offset, OffsetError};
 pub use options::{Options, Secret};
 pub use page::{JsonPointer, Page, PageStream, ReadItem};
+pub use profile::Profile;
 pub use schema::{DataType, SchemaError, StructField, StructType};

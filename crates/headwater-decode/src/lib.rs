@@ -44,5 +44,6 @@ mod variant_text;
 
 pub use decoder::Decoder;
 pub use error::DecodeError;
-pub use options::{BadRecord, DecodeOptions, OnBadRecord, PageReport, Profile};
+pub use headwater_connect::Profile;
+pub use options::{BadRecord, DecodeOptions, OnBadRecord, PageReport};
 pub use variant_text::{VariantTextError, variant_to_json, variants_to_json};

@@ -2,7 +2,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use headwater_connect::{Clock, ConnectorFactory, Options, Retry, Secret, SystemClock};
-use headwater_decode::Profile;
 use headwater_lake::Lake;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -47,8 +46,6 @@ pub struct UpdateRequest {
     pub secret_options: Vec<String>,
     /// Other texts that must never stand in one.
     pub secrets: Vec<Secret>,
-    /// How values become text: by the language of the connector.
-    pub profile: Profile,
     /// Which tables are made anew.
     pub full_refresh: FullRefresh,
     /// Only these tables, by their names in the source or in the lake; all where `None`.
@@ -70,7 +67,6 @@ impl UpdateRequest {
             connection,
             secret_options: Vec::new(),
             secrets: Vec::new(),
-            profile: Profile::default(),
             full_refresh: FullRefresh::None,
             tables: None,
             cancel: Cancellation::new(),
@@ -181,10 +177,17 @@ impl Engine {
         factory: &dyn ConnectorFactory,
         connection: &Options,
     ) -> Result<TablePlan, FlowError> {
-        let connector = connect(factory, connection, target)?;
+        let mut connector = None;
         let mut failures = 0;
         let mut plan = loop {
-            match describe(target, connector.as_ref()).await {
+            let described = async {
+                let connector = match &connector {
+                    Some(connector) => Arc::clone(connector),
+                    None => connector.insert(connect(factory, connection, target).await?).clone(),
+                };
+                describe(target, connector.as_ref()).await
+            };
+            match described.await {
                 Ok(plan) => break plan,
                 Err(error) => {
                     failures += 1;
@@ -400,7 +403,6 @@ impl Update<'_> {
             target,
             factory: self.request.factory.clone(),
             connection: self.request.connection.clone(),
-            profile: self.request.profile,
             connector: None,
             plan: None,
             ended: 0,

@@ -109,10 +109,19 @@ async fn list(request: &UpdateRequest, retry: RetryPolicy) -> Result<Listing, Up
     if wanted.is_empty() {
         return Ok(listing);
     }
-    let connector = request.factory.connect(&request.connection).map_err(|source| UpdateError::Connect {
-        connection: pipeline.connection_name().to_owned(),
-        source,
-    })?;
+    let mut retries = Retries { policy: retry, failures: 0 };
+    let connector = loop {
+        match request.factory.connect(&request.connection).await {
+            Ok(connector) => break connector,
+            Err(source) => match retries.pause(&source) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => {
+                    let connection = pipeline.connection_name().to_owned();
+                    return Err(UpdateError::Connect { connection, source });
+                }
+            },
+        }
+    };
     listing.namespaces = connector.namespaces().map(|_| BTreeSet::new());
     for namespace in wanted {
         let mut retries = Retries { policy: retry, failures: 0 };

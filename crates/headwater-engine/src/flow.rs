@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use headwater_connect::{Connector, ConnectorFactory, Options, Retry};
-use headwater_decode::Profile;
 use headwater_lake::{LakeError, TableWriter};
 use tokio::time::Instant;
 
@@ -21,7 +20,6 @@ pub(crate) struct Flow {
     pub(crate) target: FlowTarget,
     pub(crate) factory: Arc<dyn ConnectorFactory>,
     pub(crate) connection: Options,
-    pub(crate) profile: Profile,
     /// Made at the first attempt and kept: a connector may fix "now" when it is built, so that an update ends.
     pub(crate) connector: Option<Arc<dyn Connector>>,
     pub(crate) plan: Option<Arc<TablePlan>>,
@@ -31,7 +29,7 @@ pub(crate) struct Flow {
 }
 
 /// Makes the instance that reads one table: the table's options go over the connection's, with `tableName`.
-pub(crate) fn connect(
+pub(crate) async fn connect(
     factory: &dyn ConnectorFactory,
     connection: &Options,
     target: &FlowTarget,
@@ -40,6 +38,7 @@ pub(crate) fn connect(
     options.set("tableName", &target.source_table);
     factory
         .connect(&options)
+        .await
         .map(Arc::from)
         .map_err(|source| FlowError::Connect { table: target.source_table.clone(), source })
 }
@@ -164,7 +163,11 @@ impl Flow {
         let connector = match &self.connector {
             Some(connector) => connector.clone(),
             None => {
-                let connector = connect(self.factory.as_ref(), &self.connection, &self.target)?;
+                let connector = tokio::select! {
+                    biased;
+                    () = context.cancel.requested() => return Ok(AttemptEnd::Stopped),
+                    connector = connect(self.factory.as_ref(), &self.connection, &self.target) => connector?,
+                };
                 self.connector.insert(connector).clone()
             }
         };
@@ -190,7 +193,8 @@ impl Flow {
                     return Ok(AttemptEnd::Stopped);
                 }
                 let ended =
-                    attempt::run(&context, (&plan, part), connector.clone(), self.profile, writer).await?;
+                    attempt::run(&context, (&plan, part), connector.clone(), self.factory.profile(), writer)
+                        .await?;
                 if ended == AttemptEnd::Stopped {
                     return Ok(AttemptEnd::Stopped);
                 }

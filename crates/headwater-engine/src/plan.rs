@@ -1,7 +1,7 @@
 //! What a table is and how it will be read and written: the connector's word and the user's settings, checked
 //! against each other.
 
-use headwater_connect::{Connector, IngestionType, Options, StructType};
+use headwater_connect::{Connector, ConnectorError, IngestionType, Options, StructType};
 use headwater_decode::OnBadRecord;
 use headwater_lake::{CdcSpec, Feed, FlowState, SchemaChange, TableName, WriteMode, WriterSpec};
 use headwater_spec::{ScdType, TableConfiguration};
@@ -183,7 +183,9 @@ pub(crate) async fn describe(target: &FlowTarget, connector: &dyn Connector) -> 
         ingestion_type: metadata.ingestion_type,
         scd_type: settled.scd_type,
         mode: settled.mode,
-        reading: reading(connector, table, metadata.ingestion_type),
+        reading: reading(connector, table, metadata.ingestion_type)
+            .await
+            .map_err(failed("kind of reading"))?,
         cluster_by: settled.cluster_by,
         on_bad_record: on_bad_record(&target.configuration),
         full_refresh: target.full_refresh,
@@ -197,13 +199,23 @@ pub(crate) async fn describe(target: &FlowTarget, connector: &dyn Connector) -> 
     })
 }
 
-fn reading(connector: &dyn Connector, table: &str, ingestion_type: IngestionType) -> Reading {
+async fn reading(
+    connector: &dyn Connector,
+    table: &str,
+    ingestion_type: IngestionType,
+) -> Result<Reading, ConnectorError> {
     if ingestion_type.is_stream() {
-        let parts = connector.partitioned_stream().is_some_and(|stream| stream.is_partitioned(table));
-        if parts { Reading::StreamParts } else { Reading::Stream }
+        let parts = match connector.partitioned_stream() {
+            Some(ability) => ability.is_partitioned(table).await?,
+            None => false,
+        };
+        Ok(if parts { Reading::StreamParts } else { Reading::Stream })
     } else {
-        let parts = connector.partitions().is_some_and(|batch| batch.is_partitioned(table));
-        if parts { Reading::SnapshotParts } else { Reading::Snapshot }
+        let parts = match connector.partitions() {
+            Some(ability) => ability.is_partitioned(table).await?,
+            None => false,
+        };
+        Ok(if parts { Reading::SnapshotParts } else { Reading::Snapshot })
     }
 }
 

@@ -159,6 +159,8 @@ pub struct ConnectorSpec {
     pub(crate) oauth: Option<OAuthSpec>,
     pub(crate) table_options: Vec<String>,
     pub(crate) tables: Vec<String>,
+    /// Whether an option that is not named here is taken too.
+    pub(crate) takes_any: bool,
 }
 
 impl ConnectorSpec {
@@ -182,6 +184,26 @@ impl ConnectorSpec {
             Ok(text) => Self::parse(text, file_name),
             Err(complaints) => complaints.finish(None),
         }
+    }
+
+    /// Stands for the spec of a connector that has none: nothing is known of its options, so any is taken.
+    pub fn unknown() -> Self {
+        Self {
+            name: None,
+            display_name: None,
+            description: None,
+            parameters: Vec::new(),
+            auth_methods: Vec::new(),
+            oauth: None,
+            table_options: Vec::new(),
+            tables: Vec::new(),
+            takes_any: true,
+        }
+    }
+
+    /// Says whether options that the spec does not name are taken too.
+    pub fn takes_any_option(&self) -> bool {
+        self.takes_any
     }
 
     /// Name of the connector, where the spec gives one.
@@ -265,6 +287,7 @@ fn build(top: &Checked, complaints: &mut Complaints) -> ConnectorSpec {
         oauth: top.object("oauth").or_else(|| connection.and_then(|c| c.object("oauth"))).map(oauth),
         table_options: top.names("external_options_allowlist").unwrap_or_default(),
         tables: top.names("tables").unwrap_or_default(),
+        takes_any: false,
     }
 }
 

@@ -238,7 +238,7 @@ impl ConnectorSpec {
     }
 
     fn takes_table_option(&self, name: &str) -> bool {
-        self.table_options().iter().any(|option| option.eq_ignore_ascii_case(name))
+        self.takes_any || self.table_options().iter().any(|option| option.eq_ignore_ascii_case(name))
     }
 
     fn unknown_option(&self, name: &str) -> OptionProblem {

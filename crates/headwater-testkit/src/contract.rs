@@ -43,7 +43,7 @@ struct Table<'a> {
 /// The source could not be asked at all: no instance could be made, or its tables not be listed.
 pub async fn check(subject: &Subject<'_>) -> Result<Vec<Breach>, ConnectorError> {
     let mut breaches = Vec::new();
-    let connector = subject.factory.connect(&subject.connection)?;
+    let connector = subject.factory.connect(&subject.connection).await?;
     let listed = connector.list_tables().await?;
     let tables: Vec<(String, Options)> = match subject.tables.is_empty() {
         true => listed.iter().map(|name| (name.clone(), Options::new())).collect(),
@@ -136,7 +136,7 @@ impl<'a> Table<'a> {
         name: &'a str,
         options: &'a Options,
     ) -> Result<Self, ConnectorError> {
-        let connector = subject.connect(name, options)?;
+        let connector = subject.connect(name, options).await?;
         let schema = connector.get_table_schema(name, options).await?;
         let metadata = connector.read_table_metadata(name, options).await?;
         Ok(Self { subject, name, options, schema, metadata })
@@ -163,8 +163,8 @@ impl<'a> Table<'a> {
         note(18, self.r18_parts_of_a_stream_equal_the_stream().await);
     }
 
-    fn connect(&self) -> Result<Box<dyn Connector>, String> {
-        self.subject.connect(self.name, self.options).map_err(said)
+    async fn connect(&self) -> Result<Box<dyn Connector>, String> {
+        self.subject.connect(self.name, self.options).await.map_err(said)
     }
 
     fn start(&self) -> Option<Offset> {
@@ -225,12 +225,12 @@ impl<'a> Table<'a> {
 
     async fn r6_the_first_read_starts_where_it_should(&self) -> Verdict {
         let start = self.start();
-        let read = self.read(self.connect()?.as_ref(), start.as_ref()).await;
+        let read = self.read(self.connect().await?.as_ref(), start.as_ref()).await;
         read.map(|_| ()).map_err(|e| format!("the first read, from {}: {e}", shown(&start)))
     }
 
     async fn r7_a_read_ends_once_and_last(&self) -> Verdict {
-        let read = self.read(self.connect()?.as_ref(), self.start().as_ref()).await?;
+        let read = self.read(self.connect().await?.as_ref(), self.start().as_ref()).await?;
         match (read.ends.len(), read.after_end) {
             (1, false) if self.start().is_some() && read.end().is_none() => {
                 Err("a stream ended without an offset".to_owned())
@@ -242,15 +242,15 @@ impl<'a> Table<'a> {
     }
 
     async fn r8_a_stream_settles(&self) -> Verdict {
-        self.read_all(self.connect()?.as_ref()).await.map(|_| ())
+        self.read_all(self.connect().await?.as_ref()).await.map(|_| ())
     }
 
     async fn r9_a_snapshot_ends(&self) -> Verdict {
-        self.read_all(self.connect()?.as_ref()).await.map(|_| ())
+        self.read_all(self.connect().await?.as_ref()).await.map(|_| ())
     }
 
     async fn r10_the_same_offset_gives_the_same_records(&self) -> Verdict {
-        let (first, second) = (self.connect()?, self.connect()?);
+        let (first, second) = (self.connect().await?, self.connect().await?);
         let (_, offsets) = self.read_all(first.as_ref()).await?;
         let starts = std::iter::once(self.start()).chain(offsets.into_iter().map(Some));
         // A stream of many small reads is sampled at its beginning.
@@ -279,7 +279,7 @@ impl<'a> Table<'a> {
     }
 
     async fn r11_records_fit_the_schema(&self) -> Verdict {
-        let connector = self.connect()?;
+        let connector = self.connect().await?;
         let read = self.read(connector.as_ref(), self.start().as_ref()).await?;
         if let Some(other) = read.values()?.iter().find(|v| !v.is_object()) {
             return Err(format!("a record is {}", kind(other)));
@@ -293,14 +293,14 @@ impl<'a> Table<'a> {
     }
 
     async fn r12_a_broken_off_read_does_no_harm(&self) -> Verdict {
-        let connector = self.connect()?;
+        let connector = self.connect().await?;
         let start = self.start();
         {
             let mut stream = connector.read_table(self.name, start.as_ref(), self.options);
             let _first = stream.next().await;
         }
         let after = counted(&self.read(connector.as_ref(), start.as_ref()).await?.values()?);
-        let fresh = counted(&self.read(self.connect()?.as_ref(), start.as_ref()).await?.values()?);
+        let fresh = counted(&self.read(self.connect().await?.as_ref(), start.as_ref()).await?.values()?);
         match missing_from(&after, &fresh) {
             Some(record) => Err(format!("after a read that was broken off, the next one lacks {record}")),
             None => Ok(()),
@@ -312,7 +312,7 @@ impl<'a> Table<'a> {
             return Ok(());
         }
         let foreign = Offset::from(json!({"no_such_member_of_any_offset": [1, "two", null]}));
-        match Read::drain(self.connect()?.read_table(self.name, Some(&foreign), self.options)).await {
+        match Read::drain(self.connect().await?.read_table(self.name, Some(&foreign), self.options)).await {
             Err(ConnectorError::InvalidOffset { .. }) => Ok(()),
             Err(other) => Err(format!("a foreign offset gives: {}", chain(&other))),
             Ok(_) => Err(format!("a foreign offset {foreign} is read from")),
@@ -323,7 +323,7 @@ impl<'a> Table<'a> {
         if self.metadata.ingestion_type != IngestionType::CdcWithDeletes {
             return Ok(());
         }
-        let connector = self.connect()?;
+        let connector = self.connect().await?;
         let mut at = Offset::empty();
         for _ in 0..self.subject.max_reads {
             let stream = connector.read_table_deletes(self.name, Some(&at), self.options);
@@ -346,7 +346,7 @@ impl<'a> Table<'a> {
     }
 
     async fn r16_a_dropped_read_stops(&self) -> Verdict {
-        let connector = self.connect()?;
+        let connector = self.connect().await?;
         let start = self.start();
         {
             let mut stream = connector.read_table(self.name, start.as_ref(), self.options);
@@ -354,7 +354,7 @@ impl<'a> Table<'a> {
         }
         let before = connector.requests();
         // Another read in between gives a task that was left behind the chance to show itself.
-        let other = self.connect()?;
+        let other = self.connect().await?;
         let _other = self.read(other.as_ref(), start.as_ref()).await?;
         for _ in 0..100 {
             step_aside().await;
@@ -366,14 +366,15 @@ impl<'a> Table<'a> {
     }
 
     async fn r17_parts_hold_every_record_once(&self) -> Verdict {
-        let connector = self.connect()?;
-        let Some(parts) = connector.partitions().filter(|p| p.is_partitioned(self.name)) else {
+        let connector = self.connect().await?;
+        let Some(parts) = connector.partitions() else { return Ok(()) };
+        if !parts.is_partitioned(self.name).await.map_err(said)? {
             return Ok(());
-        };
+        }
         let names = parts.get_partitions(self.name, self.options).await.map_err(said)?;
         let mut records = Vec::new();
         for part in names.iter().rev() {
-            let other = self.connect()?;
+            let other = self.connect().await?;
             let reader = other.partitions().ok_or("another instance has no partitions")?;
             let stream = reader.read_partition(self.name, part, self.options);
             records.extend(Read::drain(stream).await.map_err(said)?.values()?);
@@ -383,10 +384,11 @@ impl<'a> Table<'a> {
     }
 
     async fn r18_parts_of_a_stream_equal_the_stream(&self) -> Verdict {
-        let connector = self.connect()?;
-        let Some(parts) = connector.partitioned_stream().filter(|p| p.is_partitioned(self.name)) else {
+        let connector = self.connect().await?;
+        let Some(parts) = connector.partitioned_stream() else { return Ok(()) };
+        if !parts.is_partitioned(self.name).await.map_err(said)? {
             return Ok(());
-        };
+        }
         let start = Offset::empty();
         let end = parts.latest_offset(self.name, &start, self.options).await.map_err(said)?;
         let settled = parts.latest_offset(self.name, &end, self.options).await.map_err(said)?;
@@ -396,7 +398,7 @@ impl<'a> Table<'a> {
         let names = parts.get_partitions(self.name, &start, &end, self.options).await.map_err(said)?;
         let mut records = Vec::new();
         for part in names.iter().rev() {
-            let other = self.connect()?;
+            let other = self.connect().await?;
             let reader = other.partitioned_stream().ok_or("another instance has no partitions")?;
             let stream = reader.read_partition(self.name, part, self.options);
             records.extend(Read::drain(stream).await.map_err(said)?.values()?);

@@ -35,13 +35,13 @@ impl<'a> Subject<'a> {
     }
 
     /// A new instance for one table, made as the engine makes it.
-    pub(crate) fn connect(
+    pub(crate) async fn connect(
         &self,
         table: &str,
         options: &Options,
     ) -> Result<Box<dyn Connector>, ConnectorError> {
         let mut merged = self.connection.merged(options);
         merged.set("tableName", table);
-        self.factory.connect(&merged)
+        self.factory.connect(&merged).await
     }
 }

@@ -366,8 +366,8 @@ impl Connector for ExampleConnector {
 /// Products are read by category.
 #[async_trait]
 impl SupportsPartition for ExampleConnector {
-    fn is_partitioned(&self, table: &str) -> bool {
-        table == Table::Products.name()
+    async fn is_partitioned(&self, table: &str) -> Result<bool, ConnectorError> {
+        Ok(table == Table::Products.name())
     }
 
     async fn get_partitions(
@@ -402,8 +402,8 @@ impl SupportsPartition for ExampleConnector {
 /// Events are read by ranges of their numbers.
 #[async_trait]
 impl SupportsPartitionedStream for ExampleConnector {
-    fn is_partitioned(&self, table: &str) -> bool {
-        table == Table::Events.name()
+    async fn is_partitioned(&self, table: &str) -> Result<bool, ConnectorError> {
+        Ok(table == Table::Events.name())
     }
 
     async fn latest_offset(

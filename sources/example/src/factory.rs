@@ -2,6 +2,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use headwater_connect::{Connector, ConnectorError, ConnectorFactory, Options};
 use headwater_http::{Auth, HttpClient, RetryPolicy};
 
@@ -36,16 +37,17 @@ impl ExampleFactory {
     }
 }
 
+#[async_trait]
 impl ConnectorFactory for ExampleFactory {
     fn name(&self) -> &str {
         "example"
     }
 
-    fn connector_spec(&self) -> &str {
-        crate::CONNECTOR_SPEC
+    fn connector_spec(&self) -> Option<&str> {
+        Some(crate::CONNECTOR_SPEC)
     }
 
-    fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
+    async fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
         let (base_url, server) = match options.get("base_url") {
             Some(url) => (url.to_owned(), None),
             None if flag(options, "embedded", true)? => {

@@ -17,16 +17,17 @@ use crate::{listings, pages, revisions};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MediaWikiFactory;
 
+#[async_trait]
 impl ConnectorFactory for MediaWikiFactory {
     fn name(&self) -> &'static str {
         "mediawiki"
     }
 
-    fn connector_spec(&self) -> &'static str {
-        include_str!("../connector_spec.yaml")
+    fn connector_spec(&self) -> Option<&str> {
+        Some(include_str!("../connector_spec.yaml"))
     }
 
-    fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
+    async fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
         // What is wrong with a table's options is said before the first request.
         TableSettings::from_options(options)?;
         let wiki = Wiki::new(Settings::from_options(options)?)?;

@@ -104,9 +104,10 @@ impl Source {
     }
 
     /// An instance of the connector, with a table's options over those of the connection.
-    pub(crate) fn connect(&self, table: &Options) -> Result<Box<dyn Connector>, Failure> {
+    pub(crate) async fn connect(&self, table: &Options) -> Result<Box<dyn Connector>, Failure> {
         self.factory
             .connect(&self.options()?.merged(table))
+            .await
             .map_err(|e| Failure::from(e).context(format!("connection `{}` cannot be used", self.entry.name)))
     }
 
@@ -128,8 +129,9 @@ impl Source {
 
 /// Reads the spec that comes with a connector.
 pub(crate) fn connector_spec(factory: &dyn ConnectorFactory) -> Result<ConnectorSpec, Failure> {
+    let Some(text) = factory.connector_spec() else { return Ok(ConnectorSpec::unknown()) };
     let name = format!("connector_spec.yaml of `{}`", factory.name());
-    ConnectorSpec::parse(factory.connector_spec(), &name)
+    ConnectorSpec::parse(text, &name)
         .map(|parsed| parsed.value)
         .map_err(|errors| Failure::from(errors).with_exit(Exit::Fault))
 }

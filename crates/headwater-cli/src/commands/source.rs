@@ -16,7 +16,7 @@ use crate::output::{Align, Out, RowPrinter, Style, Table};
 
 pub(crate) async fn test(name: &str, project: &Project, out: &Out) -> Result<Exit, Failure> {
     let source = Source::find(project, name, out)?;
-    let connector = source.connect(&Options::new())?;
+    let connector = source.connect(&Options::new()).await?;
     let started_at = Instant::now();
     connector
         .test_connection()
@@ -35,7 +35,7 @@ pub(crate) async fn test(name: &str, project: &Project, out: &Out) -> Result<Exi
 
 pub(crate) async fn tables(arguments: &args::Tables, project: &Project, out: &Out) -> Result<Exit, Failure> {
     let source = Source::find(project, &arguments.connection, out)?;
-    let connector = source.connect(&Options::new())?;
+    let connector = source.connect(&Options::new()).await?;
     let names = connector.list_tables().await?;
     if out.is_json() {
         let list: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
@@ -70,7 +70,7 @@ struct Described {
 impl Described {
     async fn of(source: &Source, table: &str, given: &[(String, String)]) -> Result<Self, Failure> {
         let options = table_options(source, table, given)?;
-        let connector = source.connect(&options)?;
+        let connector = source.connect(&options).await?;
         let schema = connector.get_table_schema(table, &options).await.map_err(unknown_table)?;
         let metadata = connector.read_table_metadata(table, &options).await.map_err(unknown_table)?;
         Ok(Self { options, connector, schema, metadata })
@@ -211,7 +211,8 @@ impl<'a> Preview<'a> {
         options: &Options,
     ) -> Result<(), Failure> {
         if start.is_none()
-            && let Some(partitions) = connector.partitions().filter(|p| p.is_partitioned(table))
+            && let Some(partitions) = connector.partitions()
+            && partitions.is_partitioned(table).await?
         {
             for partition in partitions.get_partitions(table, options).await? {
                 let mut stream = partitions.read_partition(table, &partition, options);

@@ -59,16 +59,17 @@ impl Connector for Endless {
     }
 }
 
+#[async_trait]
 impl ConnectorFactory for Endless {
     fn name(&self) -> &str {
         "endless"
     }
 
-    fn connector_spec(&self) -> &str {
-        ""
+    fn connector_spec(&self) -> Option<&str> {
+        None
     }
 
-    fn connect(&self, _: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
+    async fn connect(&self, _: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
         Ok(Box::new(self.clone()))
     }
 }

@@ -133,16 +133,17 @@ impl Connector for Instance {
     }
 }
 
+#[async_trait]
 impl ConnectorFactory for Ledger {
     fn name(&self) -> &str {
         "ledger"
     }
 
-    fn connector_spec(&self) -> &str {
-        ""
+    fn connector_spec(&self) -> Option<&str> {
+        None
     }
 
-    fn connect(&self, _: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
+    async fn connect(&self, _: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
         Ok(Box::new(Instance { ledger: self.clone(), events: self.events() }))
     }
 }

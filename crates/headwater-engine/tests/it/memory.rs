@@ -83,16 +83,17 @@ impl Connector for Firehose {
     }
 }
 
+#[async_trait]
 impl ConnectorFactory for Firehose {
     fn name(&self) -> &str {
         "firehose"
     }
 
-    fn connector_spec(&self) -> &str {
-        ""
+    fn connector_spec(&self) -> Option<&str> {
+        None
     }
 
-    fn connect(&self, _: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
+    async fn connect(&self, _: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
         Ok(Box::new(self.clone()))
     }
 }

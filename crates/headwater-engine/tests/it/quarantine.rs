@@ -89,16 +89,17 @@ async fn whatever_fails_bad_records_are_set_aside_once() {
 /// A factory whose instances can be asked again and again.
 struct Repeating;
 
+#[async_trait::async_trait]
 impl headwater_connect::ConnectorFactory for Repeating {
     fn name(&self) -> &str {
         "repeating"
     }
 
-    fn connector_spec(&self) -> &str {
-        ""
+    fn connector_spec(&self) -> Option<&str> {
+        None
     }
 
-    fn connect(
+    async fn connect(
         &self,
         _: &headwater_connect::Options,
     ) -> Result<Box<dyn headwater_connect::Connector>, ConnectorError> {

@@ -231,8 +231,8 @@ impl Instance {
 
 #[async_trait]
 impl SupportsPartition for Instance {
-    fn is_partitioned(&self, _: &str) -> bool {
-        true
+    async fn is_partitioned(&self, _: &str) -> Result<bool, ConnectorError> {
+        Ok(true)
     }
 
     async fn get_partitions(&self, _: &str, _: &Options) -> Result<Vec<Partition>, ConnectorError> {
@@ -249,8 +249,8 @@ impl SupportsPartition for Instance {
 
 #[async_trait]
 impl SupportsPartitionedStream for Instance {
-    fn is_partitioned(&self, _: &str) -> bool {
-        true
+    async fn is_partitioned(&self, _: &str) -> Result<bool, ConnectorError> {
+        Ok(true)
     }
 
     async fn latest_offset(&self, _: &str, start: &Offset, _: &Options) -> Result<Offset, ConnectorError> {
@@ -298,16 +298,17 @@ impl SupportsNamespaces for Instance {
     }
 }
 
+#[async_trait]
 impl ConnectorFactory for Source {
     fn name(&self) -> &str {
         "model"
     }
 
-    fn connector_spec(&self) -> &str {
-        ""
+    fn connector_spec(&self) -> Option<&str> {
+        None
     }
 
-    fn connect(&self, _: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
+    async fn connect(&self, _: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
         Ok(Box::new(Instance { source: self.clone(), end: self.count() }))
     }
 }
@@ -382,16 +383,17 @@ impl Connector for Script {
     }
 }
 
+#[async_trait]
 impl ConnectorFactory for Script {
     fn name(&self) -> &str {
         "script"
     }
 
-    fn connector_spec(&self) -> &str {
-        ""
+    fn connector_spec(&self) -> Option<&str> {
+        None
     }
 
-    fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
+    async fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
         *self.instances.lock().unwrap() += 1;
         let given = options.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.options.lock().unwrap().extend(given);

@@ -268,3 +268,12 @@ fn what_is_not_known_is_a_warning_and_what_is_wrong_an_error() {
         assert_eq!(errors.errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected], "{text}");
     }
 }
+
+#[test]
+fn a_connector_without_a_spec_takes_any_option_and_secrets_go_by_their_names() {
+    let spec = ConnectorSpec::unknown();
+    let options: headwater_connect::Options = [("anything", "1"), ("api_token", "t")].into_iter().collect();
+    assert_eq!(spec.check_connection_options(&options), []);
+    spec.check_table_option("whatever").unwrap();
+    assert!(spec.is_secret("api_token") && !spec.is_secret("anything"));
+}

@@ -43,16 +43,17 @@ enum Fault {
 
 struct Factory(Fault);
 
+#[async_trait]
 impl ConnectorFactory for Factory {
     fn name(&self) -> &str {
         "scripted"
     }
 
-    fn connector_spec(&self) -> &str {
-        ""
+    fn connector_spec(&self) -> Option<&str> {
+        None
     }
 
-    fn connect(&self, _options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
+    async fn connect(&self, _options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
         Ok(Box::new(Scripted { fault: self.0, reads: Arc::default(), requests: Arc::default() }))
     }
 }
@@ -261,8 +262,8 @@ impl Scripted {
 
 #[async_trait]
 impl SupportsPartition for Scripted {
-    fn is_partitioned(&self, table: &str) -> bool {
-        table == "whole"
+    async fn is_partitioned(&self, table: &str) -> Result<bool, ConnectorError> {
+        Ok(table == "whole")
     }
 
     async fn get_partitions(&self, _: &str, _: &Options) -> Result<Vec<Partition>, ConnectorError> {
@@ -277,8 +278,8 @@ impl SupportsPartition for Scripted {
 
 #[async_trait]
 impl SupportsPartitionedStream for Scripted {
-    fn is_partitioned(&self, table: &str) -> bool {
-        table == "log"
+    async fn is_partitioned(&self, table: &str) -> Result<bool, ConnectorError> {
+        Ok(table == "log")
     }
 
     async fn latest_offset(&self, _: &str, _: &Offset, _: &Options) -> Result<Offset, ConnectorError> {

@@ -16,7 +16,7 @@ const TABLES: [&str; 7] = ["customers", "products", "orders", "order_changes", "
 #[tokio::test]
 async fn tables_have_schemas_keys_and_a_truth() {
     let server = shop(ExampleOptions::default());
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     assert_eq!(connector.list_tables().await.unwrap(), TABLES);
     let mut types = HashSet::new();
     for table in TABLES {
@@ -47,7 +47,7 @@ async fn tables_have_schemas_keys_and_a_truth() {
 #[tokio::test]
 async fn a_table_that_is_not_there_is_an_error_everywhere() {
     let server = shop(ExampleOptions::default());
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     let none = Options::new();
     let start = Offset::empty();
     let partition = headwater_connect::Partition::new();
@@ -73,7 +73,7 @@ async fn snapshots_hold_every_row_once() {
     let server = shop(ExampleOptions { steps: 3000, ..ExampleOptions::default() });
     for (table, page_size) in [("customers", "7"), ("customers", "1000"), ("products", "3"), ("stock", "11")]
     {
-        let connector = connect(&server, &[]);
+        let connector = connect(&server, &[]).await;
         let options = options(&[("page_size", page_size)]);
         let (rows, end) = read(connector.read_table(table, None, &options)).await.unwrap();
         assert_eq!(end, None);
@@ -87,10 +87,10 @@ async fn orders_and_their_deletions_give_the_shop_over_many_updates() {
     let options = options(&[("page_size", "40"), ("pages_per_read", "3")]);
     let (mut replica, mut upserts, mut deletes) = (Replica::default(), Offset::empty(), Offset::empty());
     for update in 0..6 {
-        let connector = connect(&server, &[]);
+        let connector = connect(&server, &[]).await;
         let read = drain_table(&*connector, "orders", upserts, &options).await.unwrap();
         replica.upsert(read.rows(), &["id"], "updated_at");
-        let gone = drain_deletes(&*connect(&server, &[]), "orders", deletes, &options).await.unwrap();
+        let gone = drain_deletes(&*connect(&server, &[]).await, "orders", deletes, &options).await.unwrap();
         for row in gone.rows() {
             assert_eq!(row.as_object().unwrap().len(), 2, "{row}");
         }
@@ -110,7 +110,7 @@ async fn what_is_numbered_comes_once_over_many_updates() {
     for table in ["events", "metrics"] {
         let (mut all, mut at) = (Vec::new(), Offset::empty());
         for steps in [1, 39, 160, 0] {
-            let read = drain_table(&*connect(&server, &[]), table, at, &options).await.unwrap();
+            let read = drain_table(&*connect(&server, &[]).await, table, at, &options).await.unwrap();
             all.extend(read.rows());
             at = read.end;
             assert_same(&all, &server.truth(table).unwrap(), table);
@@ -123,8 +123,9 @@ async fn what_is_numbered_comes_once_over_many_updates() {
 async fn metrics_are_read_window_by_window() {
     // Three hours and a bit, at a quarter of a second each.
     let server = shop(ExampleOptions { steps: 45_000, ..ExampleOptions::default() });
-    let read =
-        drain_table(&*connect(&server, &[]), "metrics", Offset::empty(), &Options::new()).await.unwrap();
+    let read = drain_table(&*connect(&server, &[]).await, "metrics", Offset::empty(), &Options::new())
+        .await
+        .unwrap();
     assert_eq!(read.reads.len(), 5);
     assert_same(&read.rows(), &server.truth("metrics").unwrap(), "metrics");
 }
@@ -136,7 +137,7 @@ async fn order_changes_give_the_last_change_of_each_order() {
     let (mut replica, mut at) = (Replica::default(), Offset::empty());
     let mut seen = 0;
     for _ in 0..3 {
-        let read = drain_table(&*connect(&server, &[]), "order_changes", at, &options).await.unwrap();
+        let read = drain_table(&*connect(&server, &[]).await, "order_changes", at, &options).await.unwrap();
         seen += read.rows().len();
         replica.upsert(read.rows(), &["order_id"], "seq");
         assert_same(&replica.current(), &server.truth("order_changes").unwrap(), "order_changes");
@@ -155,10 +156,11 @@ async fn an_update_ends_although_the_shop_goes_on_and_the_next_takes_up_there() 
     let (mut events_at, mut changes_at) = (Offset::empty(), Offset::empty());
     for _ in 0..4 {
         let before = (events.len(), changes.len());
-        let read = drain_table(&*connect(&server, &[]), "events", events_at, &small).await.unwrap();
+        let read = drain_table(&*connect(&server, &[]).await, "events", events_at, &small).await.unwrap();
         events.extend(read.rows());
         events_at = read.end;
-        let read = drain_table(&*connect(&server, &[]), "order_changes", changes_at, &small).await.unwrap();
+        let read =
+            drain_table(&*connect(&server, &[]).await, "order_changes", changes_at, &small).await.unwrap();
         changes.extend(read.rows());
         changes_at = read.end;
         assert!(events.len() > before.0 && changes.len() > before.1);
@@ -177,18 +179,18 @@ async fn no_order_is_lost_that_changes_while_orders_are_read() {
     let server = shop(busy);
     let small = options(&[("page_size", "20"), ("pages_per_read", "2")]);
     // A slow update while much happens, and a quick one after it.
-    let first = drain_table(&*connect(&server, &[]), "orders", Offset::empty(), &small).await.unwrap();
-    let gone = drain_deletes(&*connect(&server, &[]), "orders", Offset::empty(), &small).await.unwrap();
+    let first = drain_table(&*connect(&server, &[]).await, "orders", Offset::empty(), &small).await.unwrap();
+    let gone = drain_deletes(&*connect(&server, &[]).await, "orders", Offset::empty(), &small).await.unwrap();
     let large = options(&[("page_size", "1000"), ("pages_per_read", "1000")]);
     let mut replica = Replica::default();
     replica.upsert(first.rows(), &["id"], "updated_at");
     replica.delete(gone.rows(), &["id"], "updated_at");
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     let second = drain_table(&*connector, "orders", first.end, &large).await.unwrap();
     replica.upsert(second.rows(), &["id"], "updated_at");
     let until: DateTime<Utc> =
         second.end.read::<serde_json::Value>().unwrap()["since"].as_str().unwrap().parse().unwrap();
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     let gone = drain_deletes(&*connector, "orders", gone.end, &large).await.unwrap();
     replica.delete(gone.rows(), &["id"], "updated_at");
     // Every order that the shop has and that last changed before the end of the read must be there.
@@ -205,14 +207,14 @@ async fn a_read_may_start_again_from_every_offset() {
     let server = shop(ExampleOptions::default());
     let small = options(&[("page_size", "30"), ("pages_per_read", "2")]);
     for table in ["orders", "order_changes", "events", "metrics"] {
-        let whole = drain_table(&*connect(&server, &[]), table, Offset::empty(), &small).await.unwrap();
-        let connector = connect(&server, &[]);
+        let whole = drain_table(&*connect(&server, &[]).await, table, Offset::empty(), &small).await.unwrap();
+        let connector = connect(&server, &[]).await;
         for (index, (offset, rows)) in whole.reads.iter().enumerate() {
             // In the same instance, in any order, and through the text that a table keeps.
             let stored = Offset::from_json(offset.as_json()).unwrap();
             let (again, _) = read(connector.read_table(table, Some(&stored), &small)).await.unwrap();
             assert_eq!(&again, rows, "{table} from {offset}");
-            let rest = drain_table(&*connect(&server, &[]), table, stored, &small).await.unwrap();
+            let rest = drain_table(&*connect(&server, &[]).await, table, stored, &small).await.unwrap();
             let expected: Vec<_> = whole.reads[index..].iter().flat_map(|(_, rows)| rows.clone()).collect();
             assert_same(&rest.rows(), &expected, &format!("{table} from {offset}"));
         }
@@ -222,7 +224,7 @@ async fn a_read_may_start_again_from_every_offset() {
 #[tokio::test]
 async fn offsets_of_others_are_refused() {
     let server = shop(ExampleOptions::default());
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     let none = Options::new();
     for (table, offset) in [
         ("orders", r#"{"since":"yesterday"}"#),
@@ -248,7 +250,7 @@ async fn offsets_of_others_are_refused() {
 #[tokio::test]
 async fn an_offset_ahead_of_the_shop_ends_the_read_where_it_is() {
     let server = shop(ExampleOptions::default());
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     for (table, offset) in [
         ("orders", r#"{"since":"2050-01-01T00:00:00Z"}"#),
         ("events", r#"{"after":999999999}"#),
@@ -265,8 +267,9 @@ async fn an_offset_ahead_of_the_shop_ends_the_read_where_it_is() {
 async fn an_empty_shop_ends_at_once() {
     let server = shop(ExampleOptions { steps: 0, ..ExampleOptions::default() });
     for table in ["orders", "order_changes", "events", "metrics"] {
-        let read =
-            drain_table(&*connect(&server, &[]), table, Offset::empty(), &Options::new()).await.unwrap();
+        let read = drain_table(&*connect(&server, &[]).await, table, Offset::empty(), &Options::new())
+            .await
+            .unwrap();
         assert_eq!(read.rows().len(), 0, "{table}");
     }
 }
@@ -274,29 +277,30 @@ async fn an_empty_shop_ends_at_once() {
 #[tokio::test]
 async fn options_that_cannot_be_are_refused_by_name() {
     let server = shop(ExampleOptions::default());
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     for (name, value) in [("page_size", "0"), ("page_size", "1001"), ("pages_per_read", "many")] {
         let error = read(connector.read_table("orders", None, &options(&[(name, value)]))).await.unwrap_err();
         assert!(error.to_string().contains(name) && error.to_string().contains(value), "{error}");
     }
-    let check = |pairs: &[(&str, &str)], name: &str| {
-        let error = ExampleFactory::new().connect(&options(pairs)).err().expect(name);
+    let check = async |pairs: &[(&str, &str)], name: &str| {
+        let error = ExampleFactory::new().connect(&options(pairs)).await.err().expect(name);
         assert!(error.to_string().contains(name), "{error}");
     };
-    check(&[("base_url", "shop")], "base_url");
-    check(&[("embedded", "false")], "base_url");
-    check(&[("embedded", "maybe")], "embedded");
-    check(&[("seed", "one")], "seed");
-    check(&[("error_rate", "1.5")], "error_rate");
-    check(&[("error_rate", "NaN")], "error_rate");
-    check(&[("opened_at", "today")], "opened_at");
+    check(&[("base_url", "shop")], "base_url").await;
+    check(&[("embedded", "false")], "base_url").await;
+    check(&[("embedded", "maybe")], "embedded").await;
+    check(&[("seed", "one")], "seed").await;
+    check(&[("error_rate", "1.5")], "error_rate").await;
+    check(&[("error_rate", "NaN")], "error_rate").await;
+    check(&[("opened_at", "today")], "opened_at").await;
 }
 
 #[tokio::test]
 async fn connections_with_the_same_settings_share_a_shop_in_this_process() {
     let factory = ExampleFactory::new();
-    let connect = |steps| factory.connect(&options(&[("steps", steps), ("token", "s3cret")])).unwrap();
-    let (one, two, other) = (connect("100"), connect("100"), connect("200"));
+    let connect =
+        async |steps| factory.connect(&options(&[("steps", steps), ("token", "s3cret")])).await.unwrap();
+    let (one, two, other) = (connect("100").await, connect("100").await, connect("200").await);
     let count = async |connector: &dyn headwater_connect::Connector| {
         let read = drain_table(connector, "events", Offset::empty(), &Options::new()).await.unwrap();
         read.rows().len()
@@ -315,7 +319,7 @@ async fn a_shop_with_an_opening_time_goes_on_by_the_clock() {
     let mut at = Offset::empty();
     for (minutes, expected) in [(0, 10), (1, 30), (10, 300), (-5, 0)] {
         clock.advance(TimeDelta::minutes(minutes));
-        let read = drain_table(&*connect(&server, &[]), "events", at, &Options::new()).await.unwrap();
+        let read = drain_table(&*connect(&server, &[]).await, "events", at, &Options::new()).await.unwrap();
         assert_eq!(read.rows().len(), expected, "after {minutes} minutes");
         at = read.end;
     }
@@ -325,8 +329,8 @@ async fn a_shop_with_an_opening_time_goes_on_by_the_clock() {
 async fn a_token_is_asked_for_and_never_shown() {
     let token = Some(headwater_connect::Secret::new("s3cret-token"));
     let server = shop(ExampleOptions { token, ..ExampleOptions::default() });
-    assert!(connect(&server, &[("token", "s3cret-token")]).test_connection().await.is_ok());
-    let wrong = connect(&server, &[("token", "wr0ng-token")]);
+    assert!(connect(&server, &[("token", "s3cret-token")]).await.test_connection().await.is_ok());
+    let wrong = connect(&server, &[("token", "wr0ng-token")]).await;
     let error = wrong.test_connection().await.unwrap_err();
     assert!(matches!(error, ConnectorError::Unauthorized { .. }), "{error:?}");
     assert!(!format!("{error:?}").contains("wr0ng"), "{error:?}");
@@ -336,7 +340,7 @@ async fn a_token_is_asked_for_and_never_shown() {
 #[tokio::test]
 async fn a_read_that_is_dropped_asks_for_nothing_more() {
     let server = shop(ExampleOptions { steps: 5000, ..ExampleOptions::default() });
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     let small = options(&[("page_size", "10"), ("pages_per_read", "1000")]);
     let mut stream = connector.read_table("events", None, &small);
     assert!(stream.next().await.unwrap().is_ok());

@@ -14,10 +14,10 @@ pub(crate) fn shop(options: ExampleOptions) -> ExampleServer {
 }
 
 /// An instance as an engine makes one for each table of each update.
-pub(crate) fn connect(server: &ExampleServer, options: &[(&str, &str)]) -> Box<dyn Connector> {
+pub(crate) async fn connect(server: &ExampleServer, options: &[(&str, &str)]) -> Box<dyn Connector> {
     let mut all: Options = options.iter().copied().collect();
     all.set("base_url", server.base_url());
-    ExampleFactory::new().connect(&all).unwrap()
+    ExampleFactory::new().connect(&all).await.unwrap()
 }
 
 pub(crate) fn options(pairs: &[(&str, &str)]) -> Options {

@@ -19,17 +19,17 @@ async fn a_source_that_fails_now_and_then_is_read_whole() {
     let server = shop(bad());
     let small = options(&[("page_size", "25"), ("pages_per_read", "5")]);
     for table in ["customers", "products", "stock"] {
-        let connector = connect(&server, &[]);
+        let connector = connect(&server, &[]).await;
         let (rows, _) = read(connector.read_table(table, None, &small)).await.unwrap();
         assert_same(&rows, &server.truth(table).unwrap(), table);
     }
     for table in ["events", "metrics"] {
-        let connector = connect(&server, &[]);
+        let connector = connect(&server, &[]).await;
         let read = drain_table(&*connector, table, Offset::empty(), &small).await.unwrap();
         assert_same(&read.rows(), &server.truth(table).unwrap(), table);
     }
     let mut replica = Replica::default();
-    let (one, two) = (connect(&server, &[]), connect(&server, &[]));
+    let (one, two) = (connect(&server, &[]).await, connect(&server, &[]).await);
     let upserts = drain_table(&*one, "orders", Offset::empty(), &small).await.unwrap();
     let deletes = drain_deletes(&*two, "orders", Offset::empty(), &small).await.unwrap();
     replica.upsert(upserts.rows(), &["id"], "updated_at");
@@ -43,7 +43,7 @@ async fn a_source_that_fails_now_and_then_is_read_whole() {
 async fn a_source_that_asks_for_a_long_pause_is_left_alone() {
     let server =
         shop(ExampleOptions { throttle_rate: 1.0, retry_after_secs: 3600, ..ExampleOptions::default() });
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     let error = connector.test_connection().await.unwrap_err();
     assert!(
         matches!(&error, ConnectorError::RateLimited { retry_after: Some(after), .. } if after.as_secs() == 3600),
@@ -56,7 +56,7 @@ async fn a_source_that_asks_for_a_long_pause_is_left_alone() {
 async fn a_failed_read_leaves_the_instance_able_to_read_again() {
     let server =
         shop(ExampleOptions { throttle_rate: 0.5, retry_after_secs: 3600, ..ExampleOptions::default() });
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     let small = options(&[("page_size", "100")]);
     let mut failures = 0;
     let rows = loop {
@@ -75,7 +75,7 @@ async fn a_failed_read_leaves_the_instance_able_to_read_again() {
 #[tokio::test]
 async fn a_shop_that_is_gone_is_unavailable() {
     let server = shop(ExampleOptions::default());
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     drop(server);
     let error = read(connector.read_table("stock", None, &Options::new())).await.unwrap_err();
     assert!(matches!(error, ConnectorError::Unavailable { .. }), "{error:?}");

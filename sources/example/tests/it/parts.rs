@@ -7,16 +7,19 @@ use crate::drive::{assert_same, connect, drain_table, options, read, shop};
 #[tokio::test]
 async fn the_parts_of_a_snapshot_hold_every_row_once() {
     let server = shop(ExampleOptions { steps: 2000, ..ExampleOptions::default() });
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     let partitions = connector.partitions().unwrap();
-    assert!(partitions.is_partitioned("products") && !partitions.is_partitioned("customers"));
+    assert!(
+        partitions.is_partitioned("products").await.unwrap()
+            && !partitions.is_partitioned("customers").await.unwrap()
+    );
     let small = options(&[("page_size", "4")]);
     let parts = partitions.get_partitions("products", &small).await.unwrap();
     assert_eq!(parts.len(), 5);
     let mut all = Vec::new();
     for part in parts.iter().rev() {
         // Each by an instance of its own, and twice: a part may be read again.
-        let other = connect(&server, &[]);
+        let other = connect(&server, &[]).await;
         let other = other.partitions().unwrap();
         let (rows, end) = read(other.read_partition("products", part, &small)).await.unwrap();
         let (again, _) = read(partitions.read_partition("products", part, &small)).await.unwrap();
@@ -36,9 +39,11 @@ async fn the_parts_of_a_stream_are_what_the_stream_gives_between_two_offsets() {
     let mut start = Offset::empty();
     let mut all = Vec::new();
     for expected_parts in [7, 2, 0] {
-        let connector = connect(&server, &[]);
+        let connector = connect(&server, &[]).await;
         let stream = connector.partitioned_stream().unwrap();
-        assert!(stream.is_partitioned("events") && !stream.is_partitioned("orders"));
+        assert!(
+            stream.is_partitioned("events").await.unwrap() && !stream.is_partitioned("orders").await.unwrap()
+        );
         let end = stream.latest_offset("events", &start, &small).await.unwrap();
         // What happens from here on belongs to the next update.
         server.advance(if expected_parts == 7 { 300 } else { 0 });
@@ -54,7 +59,7 @@ async fn the_parts_of_a_stream_are_what_the_stream_gives_between_two_offsets() {
         start = end;
     }
     assert_same(&all, &server.truth("events").unwrap(), "events");
-    let whole = drain_table(&*connect(&server, &[]), "events", Offset::empty(), &small).await.unwrap();
+    let whole = drain_table(&*connect(&server, &[]).await, "events", Offset::empty(), &small).await.unwrap();
     assert_same(&all, &whole.rows(), "parts");
     // The offset of the parts is the one of the stream: a table may go from one way to the other.
     assert_eq!(whole.end, start);
@@ -63,7 +68,7 @@ async fn the_parts_of_a_stream_are_what_the_stream_gives_between_two_offsets() {
 #[tokio::test]
 async fn parts_that_are_not_ours_are_refused() {
     let server = shop(ExampleOptions::default());
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     let none = Options::new();
     let part = |json: serde_json::Value| json.as_object().cloned().unwrap();
     let check = async |table: &str, partition: Partition, streamed: bool| {
@@ -83,7 +88,7 @@ async fn parts_that_are_not_ours_are_refused() {
 #[tokio::test]
 async fn namespaces_hold_all_tables_once() {
     let server = shop(ExampleOptions::default());
-    let connector = connect(&server, &[]);
+    let connector = connect(&server, &[]).await;
     let namespaces = connector.namespaces().unwrap();
     let top = namespaces.list_namespaces(&[]).await.unwrap();
     assert_eq!(top, [["shop"], ["warehouse"]]);

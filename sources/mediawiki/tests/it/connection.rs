@@ -7,13 +7,13 @@ use serde_json::json;
 
 use crate::support::{BOT, Kind, Server, TestWiki, chain, drain, edit, update};
 
-fn connect(url: &str, more: &[(&str, &str)]) -> Box<dyn Connector> {
+async fn connect(url: &str, more: &[(&str, &str)]) -> Box<dyn Connector> {
     let options: Options = [("base_url", url)].into_iter().chain(more.iter().copied()).collect();
-    MediaWikiFactory.connect(&options).unwrap()
+    MediaWikiFactory.connect(&options).await.unwrap()
 }
 
 async fn refusal(url: &str, more: &[(&str, &str)]) -> ConnectorError {
-    connect(url, more).test_connection().await.unwrap_err()
+    connect(url, more).await.test_connection().await.unwrap_err()
 }
 
 #[tokio::test]
@@ -28,6 +28,7 @@ async fn any_address_of_a_wiki_leads_to_it() {
         "/wiki/Main_Page",
     ] {
         connect(&format!("{}{path}", wiki.url()), &[])
+            .await
             .test_connection()
             .await
             .unwrap_or_else(|e| panic!("{path}: {}", chain(&e)));
@@ -65,12 +66,12 @@ async fn a_bot_password_logs_in_and_raises_the_limits() {
     wiki.run(&json!((0..60).map(|n| edit(&format!("P{n}"), "x", "20250101000000")).collect::<Vec<_>>()));
     std::fs::write(wiki.folder.path().join("private"), "").unwrap();
     let login = [("user", BOT.0), ("bot_password", BOT.1)];
-    let outside = wiki.connect(&[]);
+    let outside = wiki.connect(&[]).await;
     let error = update(outside.as_ref(), "revisions", &Offset::empty(), Kind::Upserts).await.err().unwrap();
     assert!(matches!(error, ConnectorError::Forbidden { .. }), "{error:?}");
     assert!(chain(&error).contains("readapidenied"), "{}", chain(&error));
 
-    let inside = wiki.connect(&login);
+    let inside = wiki.connect(&login).await;
     inside.test_connection().await.unwrap();
     let before = inside.requests();
     let read = update(inside.as_ref(), "revisions", &Offset::empty(), Kind::Upserts).await.unwrap();
@@ -82,7 +83,7 @@ async fn a_bot_password_logs_in_and_raises_the_limits() {
 #[tokio::test]
 async fn a_session_that_ends_is_opened_again() {
     let wiki = TestWiki::start();
-    let connector = wiki.connect(&[("user", BOT.0), ("bot_password", BOT.1)]);
+    let connector = wiki.connect(&[("user", BOT.0), ("bot_password", BOT.1)]).await;
     connector.test_connection().await.unwrap();
     let sessions = wiki.folder.path().join("data/wikicache.sqlite");
     let ended = Command::new("sqlite3")
@@ -116,7 +117,7 @@ fn lag(wiki: &TestWiki, times: u32) {
 #[tokio::test]
 async fn a_wiki_that_lags_is_waited_for() {
     let wiki = TestWiki::start();
-    let connector = wiki.connect(&[]);
+    let connector = wiki.connect(&[]).await;
     connector.test_connection().await.unwrap();
     let before = connector.requests();
     lag(&wiki, 1);
@@ -146,7 +147,7 @@ async fn a_wiki_that_lags_for_long_is_an_error_that_says_when_to_come_back() {
         assert!(chain(&error).contains("maxlag"), "{}", chain(&error));
     }
     lag(&wiki, 2);
-    connect(&wiki.url(), &[("maxlag", "100")]).test_connection().await.unwrap();
+    connect(&wiki.url(), &[("maxlag", "100")]).await.test_connection().await.unwrap();
 }
 
 /// A small `api.php` that answers the first questions as MediaWiki does, and the rest as `rest` says.
@@ -168,7 +169,7 @@ fn fake(rest: &str) -> String {
 
 async fn read_fake(rest: &str, table: &str) -> (Result<usize, ConnectorError>, String) {
     let (folder, server) = Server::of_script(&fake(rest));
-    let connector = connect(&server.url, &[("user_agent", "Club/1 (me@example.org)")]);
+    let connector = connect(&server.url, &[("user_agent", "Club/1 (me@example.org)")]).await;
     let options = Options::new();
     let read = drain(connector.read_table(table, None, &options)).await;
     let agent = |path: &Path| std::fs::read_to_string(path.join("agent")).unwrap();
@@ -204,7 +205,7 @@ async fn answers_of_a_broken_or_strict_wiki_are_errors_or_are_asked_for_again() 
 
 #[tokio::test]
 async fn unknown_tables_are_refused_with_the_list() {
-    let connector = connect("https://wiki.example", &[]);
+    let connector = connect("https://wiki.example", &[]).await;
     let options = Options::new();
     let error = connector.get_table_schema("page", &options).await.unwrap_err();
     assert!(error.hint().unwrap().contains("category_members"), "{error:?}");

@@ -197,7 +197,7 @@ async fn offsets_of_others_are_refused() {
         ("recent_changes", r#"{"at":"yesterday","since":null,"seen":[]}"#),
         ("log_events", r#"{"at":null}"#),
     ] {
-        let connector = wiki.connect(&[]);
+        let connector = wiki.connect(&[]).await;
         let offset = Offset::from_json(text).unwrap();
         let result =
             crate::support::update(connector.as_ref(), table, &offset, crate::support::Kind::Upserts).await;

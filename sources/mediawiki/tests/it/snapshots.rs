@@ -105,7 +105,7 @@ async fn categories_and_their_members_are_those_of_the_database() {
     let none = wiki.snapshot("category_members", &[("categories", "Nobody is here")]).await;
     assert!(none.is_empty());
 
-    let connector = wiki.connect(&[("categories", "a[b")]);
+    let connector = wiki.connect(&[("categories", "a[b")]).await;
     let options = Options::new();
     let error = drain(connector.read_table("category_members", None, &options)).await.unwrap_err();
     assert!(

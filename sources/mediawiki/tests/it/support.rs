@@ -155,23 +155,23 @@ impl TestWiki {
         options
     }
 
-    pub(crate) fn connect(&self, more: &[(&str, &str)]) -> Box<dyn Connector> {
-        MediaWikiFactory.connect(&self.options(more)).unwrap()
+    pub(crate) async fn connect(&self, more: &[(&str, &str)]) -> Box<dyn Connector> {
+        MediaWikiFactory.connect(&self.options(more)).await.unwrap()
     }
 
     /// One update of `table` by a new instance.
     pub(crate) async fn update(&self, table: &str, start: &Offset, more: &[(&str, &str)]) -> Update {
-        update(self.connect(more).as_ref(), table, start, Kind::Upserts).await.unwrap()
+        update(self.connect(more).await.as_ref(), table, start, Kind::Upserts).await.unwrap()
     }
 
     /// One update of the deletions of `pages` by a new instance.
     pub(crate) async fn update_deletes(&self, start: &Offset, more: &[(&str, &str)]) -> Update {
-        update(self.connect(more).as_ref(), "pages", start, Kind::Deletes).await.unwrap()
+        update(self.connect(more).await.as_ref(), "pages", start, Kind::Deletes).await.unwrap()
     }
 
     /// The rows of a snapshot, read by a new instance.
     pub(crate) async fn snapshot(&self, table: &str, more: &[(&str, &str)]) -> Vec<Value> {
-        let connector = self.connect(more);
+        let connector = self.connect(more).await;
         let options = Options::new();
         let schema = connector.get_table_schema(table, &options).await.unwrap();
         let (rows, end) = drain(connector.read_table(table, None, &options)).await.unwrap();
