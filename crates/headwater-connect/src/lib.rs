@@ -17,6 +17,7 @@ mod offset;
 mod options;
 mod page;
 mod profile;
+pub mod protocol;
 mod schema;
 
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -103,7 +103,7 @@ impl Serialize for Offset {
 impl<'de> Deserialize<'de> for Offset {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Offset::from_json(raw.get()).map_err(serde::de::Error::custom)
+        Offset::from_json(raw.get()).map_err(|OffsetError(cause)| serde::de::Error::custom(cause))
     }
 }
 
