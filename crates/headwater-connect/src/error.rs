@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::OffsetError;
+use crate::{Exception, LastLog, OffsetError};
 
 /// Any error, as the cause of another.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -130,6 +130,44 @@ pub enum ConnectorError {
         #[source]
         source: OffsetError,
     },
+    /// Code of a connector outside this process raised something that it did not name.
+    #[error("the connector raised an exception")]
+    Raised {
+        /// Whether a retry may help, as the connector says.
+        retry: Retry,
+        /// What it raised.
+        #[source]
+        source: Box<Exception>,
+    },
+    /// The process of a connector could not be started.
+    #[error("the connector's worker cannot be started: {command}")]
+    NotStarted {
+        /// What was to be started.
+        command: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// The process of a connector ended before it had answered.
+    #[error("the connector's worker ended before it had answered `{call}` ({status})")]
+    WorkerDied {
+        /// What it was asked.
+        call: String,
+        /// Its exit code or signal.
+        status: String,
+        /// The last that it wrote, where it wrote anything.
+        #[source]
+        log: Option<LastLog>,
+    },
+    /// The process of a connector did not keep to the worker protocol.
+    #[error("the connector's worker broke the protocol: {what}")]
+    Protocol {
+        /// What it did.
+        what: String,
+        /// The cause, where there is one.
+        #[source]
+        source: Option<BoxError>,
+    },
     /// The connector broke its contract.
     #[error("the connector broke its contract: {what}")]
     Bug {
@@ -161,6 +199,9 @@ impl ConnectorError {
             ConnectorError::RateLimited { .. }
             | ConnectorError::Unavailable { .. }
             | ConnectorError::Timeout { .. } => Retry::Backoff,
+            ConnectorError::Raised { retry, .. } => *retry,
+            // A crash may come of what passes: memory, a packet of its source.
+            ConnectorError::WorkerDied { .. } => Retry::Backoff,
             // A cut or garbled body is most often a broken connection.
             ConnectorError::BadResponse { .. } => Retry::Backoff,
             _ => Retry::Never,
@@ -177,12 +218,16 @@ impl ConnectorError {
             | ConnectorError::Forbidden { .. }
             | ConnectorError::Rejected { .. }
             | ConnectorError::AnswerTooLarge { .. }
+            | ConnectorError::NotStarted { .. }
             | ConnectorError::InvalidOffset { .. } => Blame::Configuration,
             ConnectorError::RateLimited { .. }
             | ConnectorError::Unavailable { .. }
             | ConnectorError::Timeout { .. }
             | ConnectorError::BadResponse { .. } => Blame::Source,
-            ConnectorError::Bug { .. } => Blame::Connector,
+            ConnectorError::Raised { .. }
+            | ConnectorError::WorkerDied { .. }
+            | ConnectorError::Protocol { .. }
+            | ConnectorError::Bug { .. } => Blame::Connector,
         }
     }
 
@@ -210,6 +255,12 @@ impl ConnectorError {
             }
             ConnectorError::InvalidOffset { .. } => {
                 Some("a full refresh of the table starts it afresh".into())
+            }
+            ConnectorError::NotStarted { .. } => {
+                Some("check that the command exists and may be executed".into())
+            }
+            ConnectorError::WorkerDied { status, .. } if status.contains("SIGKILL") => {
+                Some("the system may have run out of memory".into())
             }
             _ => None,
         }

@@ -11,6 +11,7 @@
 mod clock;
 mod connector;
 mod error;
+mod exception;
 pub mod json_scan;
 mod metadata;
 mod offset;
@@ -26,6 +27,7 @@ pub use connector::{
     SupportsNamespaces, SupportsPartition, SupportsPartitionedStream,
 };
 pub use error::{Blame, BoxError, ConnectorError, Retry};
+pub use exception::{Exception, LastLog, Trace};
 pub use metadata::{IngestionType, TableMetadata};
 pub use offset::{Offset, OffsetError};
 pub use options::{Options, Secret};

@@ -98,6 +98,22 @@ impl Call {
             _ => None,
         }
     }
+
+    /// The offset that it starts at.
+    pub fn start(&self) -> Option<&Offset> {
+        match self {
+            Call::ReadTable { start, .. }
+            | Call::ReadTableDeletes { start, .. }
+            | Call::GetPartitions { start, .. } => start.as_ref(),
+            Call::LatestOffset { start, .. } => Some(start),
+            _ => None,
+        }
+    }
+
+    /// Says whether records are the answer.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Call::ReadTable { .. } | Call::ReadTableDeletes { .. } | Call::ReadPartition { .. })
+    }
 }
 
 impl Request {
