@@ -226,7 +226,7 @@ mod tests {
 
     fn crossed(error: &ConnectorError) -> ConnectorError {
         let text = serde_json::to_string(&Failure::from_error(error)).unwrap();
-        serde_json::from_str::<Failure>(&text).unwrap().into_error(Some("{\"n\":1}"))
+        serde_json::from_str::<Failure>(&text).unwrap().into_error(&read_table())
     }
 
     fn chain(error: &ConnectorError) -> String {
