@@ -1,0 +1,5 @@
+"""A namespace that other installed packages extend."""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)

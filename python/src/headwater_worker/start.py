@@ -1,0 +1,120 @@
+"""Starts the worker and answers requests until its input ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from .arguments import Arguments
+from .channel import Channel, end_process
+from .encode import choose
+from .errors import describe
+from .life import Heart, RequestCounter, line_running, main_thread, rss_bytes
+from .logs import send_logs
+from .records import Pump
+from .redact import Redactor
+from .session import Read, Session
+
+
+def main(given: list[str]) -> NoReturn:
+    """Runs the worker."""
+    arguments = Arguments(given)
+    # Behind everything else, so that the real package is taken where there is one.
+    sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "standin"))
+    if arguments.describe:
+        from .describe import print_description
+
+        print_description(arguments)
+    Worker(arguments).run()
+
+
+class Worker:
+    """One request at a time, in the main thread; the connector's code runs there, too."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self._channel = Channel()
+        self._redact = Redactor()
+        self._session = Session(arguments, self._redact)
+        self._open = False
+        self._thread = main_thread()
+        self._counter = RequestCounter()
+        self._pump: Pump | None = None
+        send_logs(self._channel, self._redact)
+        self._heart = Heart(self._beat, self._tick)
+        signal.signal(signal.SIGINT, self._on_interrupt)
+
+    def run(self) -> NoReturn:
+        """Answers requests."""
+        self._channel.start_reading()
+        while True:
+            line = self._channel.next_request()
+            try:
+                request = json.loads(line)
+                number = request["id"]
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                print(f"headwater_worker: a request that cannot be read: {error}", file=sys.stderr)
+                end_process(1)
+            self._channel.send(self._answer(number, request))
+
+    def _answer(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
+        self._channel.interrupt_due = False
+        self._heart.start()
+        try:
+            try:
+                self._open = True
+                answer = self._run(number, request)
+            except BaseException as error:  # whatever it is, it is an answer; SystemExit and KeyboardInterrupt as well
+                self._open = False
+                answer = {"id": number, "error": self._describe(error)}
+            finally:
+                self._open = False
+        except KeyboardInterrupt as error:
+            # The interrupt came between the end of the call and this answer.
+            self._open = False
+            answer = {"id": number, "error": self._describe(error)}
+        self._heart.stop()
+        return answer
+
+    def _run(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("call") == "open":
+            self._counter.count = 0
+        result = self._session.call(request)
+        if not isinstance(result, Read):
+            return {"id": number, "result": result}
+        if self._pump is None:
+            self._pump = Pump(self._channel, choose())
+        self._pump.run(number, result.records)
+        return {"id": number, "end": result.end}
+
+    def _describe(self, error: BaseException) -> dict[str, Any]:
+        try:
+            return describe(error, self._session.own_files, self._redact)
+        except Exception as failure:
+            kind = type(error).__name__
+            return {"kind": "exception", "class": kind, "message": f"it cannot be shown: {type(failure).__name__}"}
+
+    def _on_interrupt(self, _signal: int, _frame: Any) -> None:
+        if not self._open:
+            return
+        if self._channel.writing:
+            self._channel.interrupt_due = True
+        else:
+            raise KeyboardInterrupt
+
+    def _beat(self) -> None:
+        alive: dict[str, Any] = {"requests": self._counter.count}
+        memory = rss_bytes()
+        if memory is not None:
+            alive["rss_bytes"] = memory
+        own = self._session.own_files
+        at = None if own is None else line_running(self._thread, own)
+        if at is not None:
+            alive["at"] = self._redact(at)
+        self._channel.send({"alive": alive})
+
+    def _tick(self) -> None:
+        if self._pump is not None:
+            self._pump.send_overdue()
