@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("headwater-cdc", 1),
     ("headwater-lake", 2),
     ("headwater-http", 2),
+    ("headwater-python", 2),
     ("headwater-source-example", 3),
     ("headwater-source-mediawiki", 3),
     ("headwater-testkit", 2),
@@ -33,9 +34,12 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("headwater-http", "headwater-spec"),
     ("headwater-http", "headwater-decode"),
     ("headwater-http", "headwater-cdc"),
+    ("headwater-python", "headwater-decode"),
+    ("headwater-python", "headwater-cdc"),
     ("headwater-engine", "headwater-cdc"),
     ("headwater-engine", "headwater-source-"),
     ("headwater-engine", "headwater-http"),
+    ("headwater-engine", "headwater-python"),
 ];
 
 /// Heavy dependencies, and the only crates that may name them.
@@ -51,7 +55,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("indicatif", &["headwater-cli"]),
     ("saphyr", &["headwater-spec"]),
     ("simdutf8", &["headwater-decode"]),
-    ("siphasher", &["headwater-cdc"]),
+    ("siphasher", &["headwater-cdc", "headwater-python"]),
+    ("rustix", &["headwater-python"]),
     ("parquet-variant", &["headwater-decode"]),
     ("parquet-variant-json", &["headwater-decode"]),
     ("arrow-json", &["headwater-bench", "headwater-cli"]),
