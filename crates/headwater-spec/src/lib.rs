@@ -50,6 +50,6 @@ pub use pipeline::{
     TableConfiguration, TableObject, Trigger,
 };
 pub use pipeline_tables::{Listing, TableList};
-pub use project::{ConnectionSpec, ProjectSpec};
+pub use project::{ConnectionSpec, ConnectorOrigin, ConnectorSource, ProjectSpec};
 pub use reference::{connector_reference, pipeline_reference};
 pub use schema::{connector_schema, pipeline_schema};
