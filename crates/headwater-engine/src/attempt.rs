@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::context::FlowContext;
-use crate::memory::BytesPermit;
+use crate::memory::{BytesPermit, FlowMemory};
 use crate::plan::Part;
 use crate::quarantine::Quarantine;
 use crate::reading::{Fetched, Reader};
@@ -58,6 +58,7 @@ pub(crate) async fn run(
     (plan, part): (&TablePlan, Part),
     connector: Arc<dyn Connector>,
     profile: Profile,
+    memory: FlowMemory,
     writer: Box<dyn TableWriter>,
 ) -> Result<AttemptEnd, AttemptFailure> {
     let start = writer.flow_state().and_then(|state| state.offset.clone());
@@ -76,7 +77,7 @@ pub(crate) async fn run(
         options: plan.options.clone(),
         part,
         reading: plan.reading_of(part),
-        pages: context.memory.pages.clone(),
+        pages: memory.pages.clone(),
         parallel_parts: context.settings.parallel_parts,
         cancel: context.cancel.clone(),
         sender: fetched_sender,
@@ -99,6 +100,7 @@ pub(crate) async fn run(
 
     let middle = Middle {
         context,
+        memory,
         plan,
         part,
         connector,
@@ -181,6 +183,7 @@ impl Halt {
 
 struct Middle<'a> {
     context: &'a Arc<FlowContext>,
+    memory: FlowMemory,
     plan: &'a TablePlan,
     part: Part,
     connector: Arc<dyn Connector>,
@@ -349,11 +352,11 @@ impl Middle<'_> {
                 }
             }
             let bytes = report.bad.iter().map(|bad| bad.raw.len() + bad.reason.len() + 128).sum();
-            let permit = self.context.memory.batches.acquire(bytes).await;
+            let permit = self.memory.batches.acquire(bytes).await;
             self.send(WriteCommand::Bad { records: report.bad, first_record, permit }).await?;
         }
         loop {
-            let limit = self.context.memory.decoder_bytes;
+            let limit = self.memory.decoder_bytes;
             let decoder = self.decoder()?;
             let ready = match decoder.take_full() {
                 Ok(None) if decoder.buffered_bytes() >= limit => decoder.finish(),
@@ -401,7 +404,7 @@ impl Middle<'_> {
             .columns_of(self.part)
             .written(batch)
             .map_err(|source| self.undecodable(DecodeError::Batch { source }))?;
-        let permit = self.context.memory.batches.acquire(batch.get_array_memory_size()).await;
+        let permit = self.memory.batches.acquire(batch.get_array_memory_size()).await;
         self.send(WriteCommand::Batch { batch, permit }).await
     }
 

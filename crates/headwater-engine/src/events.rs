@@ -190,6 +190,7 @@ fn flow_details(status: FlowStatus, metrics: &FlowMetrics) -> Value {
             "requests": metrics.requests,
             "commits": metrics.commits,
             "retries": metrics.retries,
+            "outside_bytes": metrics.outside_bytes,
         },
         "data_quality": {
             "quarantined_records": metrics.bad_records,

@@ -109,8 +109,11 @@ impl Flow {
 
     fn count_requests(&self) {
         if let Some(connector) = &self.connector {
-            let requests = connector.requests();
-            self.context.count(|metrics| metrics.requests = requests);
+            let (requests, outside_bytes) = (connector.requests(), connector.memory_bytes());
+            self.context.count(|metrics| {
+                metrics.requests = requests;
+                metrics.outside_bytes = metrics.outside_bytes.max(outside_bytes);
+            });
         }
     }
 
@@ -185,16 +188,19 @@ impl Flow {
             }
         };
         while let Some(part) = plan.parts().get(self.ended).copied() {
-            if let Some(writer) = self.open(&plan, part).await? {
+            let outside_bytes = connector.memory_bytes();
+            let memory = context.memory.beside(outside_bytes);
+            context.count(|metrics| metrics.outside_bytes = metrics.outside_bytes.max(outside_bytes));
+            if let Some(writer) = self.open(&plan, part, memory.writer_bytes).await? {
                 context.with_progress(|progress| {
                     *progress.offset_of(part) = writer.flow_state().and_then(|state| state.offset.clone());
                 });
                 if context.cancel.is_requested() {
                     return Ok(AttemptEnd::Stopped);
                 }
+                let profile = self.factory.profile();
                 let ended =
-                    attempt::run(&context, (&plan, part), connector.clone(), self.factory.profile(), writer)
-                        .await?;
+                    attempt::run(&context, (&plan, part), connector.clone(), profile, memory, writer).await?;
                 if ended == AttemptEnd::Stopped {
                     return Ok(AttemptEnd::Stopped);
                 }
@@ -220,6 +226,7 @@ impl Flow {
         &mut self,
         plan: &TablePlan,
         part: Part,
+        writer_bytes: usize,
     ) -> Result<Option<Box<dyn TableWriter>>, FlowError> {
         let context = &self.context;
         let failed =
@@ -239,7 +246,7 @@ impl Flow {
         if plan.refreshes(part) {
             self.forget_deletions(plan).await.map_err(failed)?;
         }
-        let spec = plan.writer_spec(part, &context.settings, context.memory.writer_bytes);
+        let spec = plan.writer_spec(part, &context.settings, writer_bytes);
         context.lake.writer(spec).await.map(Some).map_err(failed)
     }
 

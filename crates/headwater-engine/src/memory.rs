@@ -52,6 +52,7 @@ impl ByteBudget {
 /// How one flow divides its memory among its stages.
 #[derive(Debug, Clone)]
 pub(crate) struct FlowMemory {
+    share_bytes: usize,
     /// Pages fetched and not yet decoded.
     pub(crate) pages: ByteBudget,
     /// Batches decoded and not yet taken by the writer.
@@ -67,11 +68,19 @@ impl FlowMemory {
     pub(crate) fn new(share_bytes: usize) -> Self {
         let share_bytes = share_bytes.max(MIN_FLOW_BYTES);
         Self {
+            share_bytes,
             pages: ByteBudget::new(share_bytes / 4),
             batches: ByteBudget::new(share_bytes / 8),
             decoder_bytes: share_bytes / 8,
             writer_bytes: share_bytes / 2,
         }
+    }
+
+    /// What is left beside memory that is held outside this process, such as that of a connector's worker. However
+    /// much that is, half of the share stays: a flow that cannot work holds its memory for ever.
+    pub(crate) fn beside(&self, outside_bytes: u64) -> Self {
+        let outside = usize::try_from(outside_bytes).unwrap_or(usize::MAX).min(self.share_bytes / 2);
+        if outside == 0 { self.clone() } else { Self::new(self.share_bytes - outside) }
     }
 }
 
@@ -79,7 +88,7 @@ impl FlowMemory {
 mod tests {
     use futures::FutureExt;
 
-    use super::ByteBudget;
+    use super::{ByteBudget, FlowMemory, MIN_FLOW_BYTES};
 
     #[tokio::test]
     async fn what_is_larger_than_the_budget_is_held_alone() {
@@ -92,6 +101,16 @@ mod tests {
         assert!(budget.acquire(1).now_or_never().is_none());
         drop(large);
         assert_eq!(budget.free_bytes(), 10 * 1024);
+    }
+
+    #[test]
+    fn memory_outside_leaves_half_of_the_share_at_least() {
+        let mib = 1024 * 1024;
+        let share = FlowMemory::new(64 * mib);
+        assert_eq!(share.beside(0).writer_bytes, 32 * mib);
+        assert_eq!(share.beside(24 * 1024 * 1024).writer_bytes, 20 * mib);
+        assert_eq!(share.beside(u64::MAX).writer_bytes, 16 * mib);
+        assert_eq!(FlowMemory::new(MIN_FLOW_BYTES).beside(u64::MAX).writer_bytes, MIN_FLOW_BYTES / 2);
     }
 
     #[tokio::test]

@@ -103,6 +103,8 @@ pub struct FlowMetrics {
     pub bytes_written: u64,
     /// Attempts after a failure.
     pub retries: u64,
+    /// The most memory that the connector was seen to hold outside this process.
+    pub outside_bytes: u64,
 }
 
 /// Where the flow of a table's deletions stands.
@@ -181,6 +183,7 @@ impl UpdateReport {
                 files_written: sum.files_written + one.files_written,
                 bytes_written: sum.bytes_written + one.bytes_written,
                 retries: sum.retries + one.retries,
+                outside_bytes: sum.outside_bytes + one.outside_bytes,
             }
         })
     }
