@@ -296,20 +296,40 @@ class VariantType(AtomicType):
 
 
 class VariantVal:
-    """A variant's binary form."""
+    """Any JSON as a value. PySpark keeps its binary form; here it is kept as it was read."""
 
     def __init__(self, value: bytes, metadata: bytes) -> None:
-        self.value = value
-        self.metadata = metadata
+        raise NotImplementedError("the binary form of a variant needs PySpark; VariantVal.parseJson reads its text")
+
+    @classmethod
+    def parseJson(cls, json_str: str) -> VariantVal:
+        """The variant from JSON text."""
+        variant = cls.__new__(cls)
+        json.loads(json_str)
+        variant._json = json_str.strip()
+        return variant
+
+    _json: str
+
+    def toPython(self) -> Any:
+        """The variant as Python values."""
+        return json.loads(self._json)
+
+    def toJson(self, zone_id: str = "UTC") -> str:
+        """The variant as JSON text."""
+        return self._json
+
+    def __str__(self) -> str:
+        return self._json
 
     def __repr__(self) -> str:
-        return f"VariantVal({self.value!r}, {self.metadata!r})"
+        return f"VariantVal.parseJson({self._json!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, VariantVal) and (self.value, self.metadata) == (other.value, other.metadata)
+        return isinstance(other, VariantVal) and self._json == other._json
 
     def __hash__(self) -> int:
-        return hash((self.value, self.metadata))
+        return hash(self._json)
 
 
 def _checked(data_type: Any, what: str) -> DataType:
