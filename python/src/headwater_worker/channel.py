@@ -29,7 +29,7 @@ class Channel:
         self._main = get_ident()
         self._writing = False
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
-        self.interrupt_due = False
+        self.interrupted = False
         os.register_at_fork(after_in_child=self._forked)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -90,8 +90,8 @@ class Channel:
         finally:
             if main:
                 self._writing = False
-        if main and self.interrupt_due:
-            self.interrupt_due = False
+        if main and self.interrupted:
+            # It came inside the message, or the connector has swallowed it.
             raise KeyboardInterrupt
 
     def _write_all(self, parts: list[Any]) -> None:

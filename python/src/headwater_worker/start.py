@@ -60,7 +60,7 @@ class Worker:
             self._channel.send(self._answer(number, request))
 
     def _answer(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
-        self._channel.interrupt_due = False
+        self._channel.interrupted = False
         self._heart.start()
         try:
             try:
@@ -76,6 +76,7 @@ class Worker:
             self._open = False
             answer = {"id": number, "error": self._describe(error)}
         self._heart.stop()
+        self._channel.interrupted = False
         return answer
 
     def _run(self, number: int, request: dict[str, Any]) -> dict[str, Any]:
@@ -99,9 +100,8 @@ class Worker:
     def _on_interrupt(self, _signal: int, _frame: Any) -> None:
         if not self._open:
             return
-        if self._channel.writing:
-            self._channel.interrupt_due = True
-        else:
+        self._channel.interrupted = True
+        if not self._channel.writing:
             raise KeyboardInterrupt
 
     def _beat(self) -> None:
