@@ -130,10 +130,11 @@ def _is_in(cls: type, package: str) -> bool:
 
 
 def is_connector(cls: type) -> bool:
-    """Whether a class has the methods of a connector, and none of them is abstract."""
+    """Whether a class has the methods of a connector, none of them abstract, and a way to read of its own."""
     if cls.__dict__.get("__abstractmethods__") or any(not callable(getattr(cls, m, None)) for m in METHODS):
         return False
-    return not getattr(cls, "_is_protocol", False)
+    own = [base for base in cls.__mro__ if base.__name__ != "LakeflowConnect" or base is cls]
+    return any("read_table" in vars(base) or "read_partition" in vars(base) for base in own)
 
 
 def _is_subclass(cls: type) -> bool:

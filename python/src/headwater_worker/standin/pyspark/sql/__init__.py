@@ -16,9 +16,7 @@ _NOT_HERE = (
 
 class _NotHere(type):
     def __getattr__(cls, name: str) -> NoReturn:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise RuntimeError(f"pyspark.sql.{cls.__name__}.{name} is not here: {_NOT_HERE}")
+        raise AttributeError(f"pyspark.sql.{cls.__name__}.{name} is not here: {_NOT_HERE}")
 
     def __call__(cls, *_arguments: Any, **_named: Any) -> NoReturn:
         raise RuntimeError(f"there is no pyspark.sql.{cls.__name__} here: {_NOT_HERE}")
