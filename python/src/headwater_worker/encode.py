@@ -23,6 +23,7 @@ def exact(value: Any) -> bytes:
 
 def _standard() -> Encoder:
     from json import encoder
+    from sys import modules
 
     make: Any = encoder.c_make_encoder
     if make is None:
@@ -30,6 +31,9 @@ def _standard() -> Encoder:
     to_chunks = make(None, convert, encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
 
     def encode(value: Any) -> bytes:
+        # The standard library writes any tuple as a list, and a row is one. The stand-in tells whether there are rows.
+        if getattr(modules.get("pyspark.sql.types"), "rows_made", True) and "pyspark.sql.types" in modules:
+            return exact(value)
         try:
             return "".join(to_chunks(value, 0)).encode("ascii")
         except (TypeError, ValueError, RecursionError):

@@ -577,12 +577,18 @@ def _parse_datatype_json_string(json_string: str) -> DataType:
     return _from_json_value(json.loads(json_string))
 
 
+# Whether this process has made any row.
+rows_made = False
+
+
 class Row(tuple[Any, ...]):
     """A row: a tuple whose values have names, where it was made with some."""
 
     def __new__(cls, *values: Any, **named: Any) -> Row:
         if values and named:
             raise ValueError("a Row is made of values or of named values, and not of both")
+        global rows_made
+        rows_made = True
         row = super().__new__(cls, list(named.values()) if named else values)
         if named:
             row.__fields__ = list(named)
