@@ -27,7 +27,7 @@ class Client:
     """One worker."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115
+        self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "headwater_worker", *arguments],
             stdin=subprocess.PIPE,

@@ -33,7 +33,9 @@ def wheel(folder: Path, requirement: str) -> Path:
     path = folder / "my_connector-1.0-py3-none-any.whl"
     info = "my_connector-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("my_connector.py", "from databricks.labs.community_connector.interface import LakeflowConnect\n")
+        archive.writestr(
+            "my_connector.py", "from databricks.labs.community_connector.interface import LakeflowConnect\n"
+        )
         archive.writestr(
             f"{info}/METADATA",
             f"Metadata-Version: 2.1\nName: my-connector\nVersion: 1.0\nRequires-Dist: {requirement}\n",
@@ -48,7 +50,10 @@ def test_pip_installs_it_and_what_requires_it(python: Path, tmp_path: Path) -> N
     run(python, *pip, str(ROOT))
     run(python, *pip, str(wheel(tmp_path, "lakeflow-community-connectors>=0.1.0,<1.0")))
     run(python, "-m", "pip", "check")
-    assert run(python, "-c", "import my_connector; print(my_connector.LakeflowConnect.__name__)").strip() == "LakeflowConnect"
+    assert (
+        run(python, "-c", "import my_connector; print(my_connector.LakeflowConnect.__name__)").strip()
+        == "LakeflowConnect"
+    )
     other = python.parent.parent / "other"
     (other / "databricks" / "labs" / "elsewhere").mkdir(parents=True)
     (other / "databricks" / "labs" / "elsewhere" / "__init__.py").write_text("HERE = True")

@@ -10,26 +10,19 @@ from typing import Any
 
 import pytest
 import vectors
-from databricks.labs.community_connector.libs.utils import parse_value
 from pyspark.sql.types import (
     ArrayType,
-    BooleanType,
-    ByteType,
-    CharType,
     DataType,
-    DateType,
     DecimalType,
     FloatType,
-    LongType,
     MapType,
-    Row,
-    StringType,
     StructType,
-    TimestampNTZType,
     TimestampType,
     VariantVal,
     _from_json_value,
 )
+
+from databricks.labs.community_connector.libs.utils import parse_value
 
 
 def landed(value: Any, kind: DataType) -> Any:
@@ -75,7 +68,11 @@ def check(line: dict[str, Any]) -> str | None:
     kind = _from_json_value(line["type"])
     value = vectors.decode(line["in"])
     error = line.get("error")
-    name = kind.simpleString().replace("bigint", "long").replace("int", "integer") if "<" not in kind.simpleString() else ""
+    name = (
+        kind.simpleString().replace("bigint", "long").replace("int", "integer")
+        if "<" not in kind.simpleString()
+        else ""
+    )
     beyond = (name, repr(value)) in BEYOND or (isinstance(kind, StructType) and _is_partly_empty(value))
     try:
         parsed = parse_value(value, kind)
@@ -92,7 +89,7 @@ def check(line: dict[str, Any]) -> str | None:
 
 
 def _is_partly_empty(value: Any) -> bool:
-    return value == {} or value == {"a": {}}
+    return value in ({}, {"a": {}})
 
 
 @pytest.mark.parametrize("origin", ["json", "py"])

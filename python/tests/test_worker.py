@@ -276,6 +276,7 @@ def test_a_second_open_makes_a_new_instance(tmp_path: Path) -> None:
 
 def test_an_open_that_fails_leaves_no_instance(tmp_path: Path) -> None:
     text = "class One(Base):\n    def __init__(self, options):\n        self.t = options['token']\n"
+    text += "    def read_table(self, table_name, start_offset, table_options):\n        return [], {}\n"
     with worker("--path", write(tmp_path / "one", one=text)) as client:
         client.open(Token="x")
         error = client.error("open", options={}, secrets=[], table=None)

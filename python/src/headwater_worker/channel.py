@@ -33,7 +33,7 @@ class Channel:
         os.register_at_fork(after_in_child=self._forked)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
-                # What is printed must be in the log before the process is killed; a text must not fail for its encoding.
+                # What is printed must be in the log before the process is killed, whatever characters it has.
                 stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
     def _forked(self) -> None:

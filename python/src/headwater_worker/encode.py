@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from operator import countOf
 from typing import Any
 
 from .plain import convert, plain
@@ -22,13 +23,13 @@ def exact(value: Any) -> bytes:
 
 
 def _standard() -> Encoder:
-    from json import encoder
+    import json.encoder as library
     from sys import modules
 
-    make: Any = encoder.c_make_encoder
+    make: Any = vars(library)["c_make_encoder"]
     if make is None:
         return exact
-    to_chunks = make(None, convert, encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
+    to_chunks = make(None, convert, library.encode_basestring_ascii, None, ":", ",", False, False, True)
 
     def encode(value: Any) -> bytes:
         # The standard library writes any tuple as a list, and a row is one. The stand-in tells whether there are rows.
@@ -45,27 +46,20 @@ def _standard() -> Encoder:
 def _fast() -> Encoder:
     import marshal
     import re
-    from operator import countOf
 
     import orjson
 
-    options = (
-        orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
-    )
+    options = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
     dumps, binary = orjson.dumps, marshal.dumps
     # A binary float in marshal's form whose exponent is that of NaN and the infinities.
     not_finite = re.compile(rb"g.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL).search
 
-    def nones(value: Any) -> int:
-        """How many values are None, of a record or of a list of records; not counting what they hold."""
-        if type(value) is dict:
-            return countOf(value.values(), None)
-        return sum(countOf(record.values(), None) for record in value)
+    # Keys whose values have been None: where each `null` of a record is one of theirs, there is no other to look for.
+    learned: list[str] = []
 
-    def all_finite(value: Any, text: bytes) -> bool:
+    def all_finite(value: Any, nulls: int) -> bool:
         try:
-            # Most often each `null` is a None in the record itself, and counting tells that for little.
-            if text.count(b"null") == nones(value):
+            if nulls == nones_in(value, learned):
                 return True
             image = binary(value, 2)
         except Exception:
@@ -77,11 +71,32 @@ def _fast() -> Encoder:
             text: bytes = dumps(value, convert, options)
         except (TypeError, ValueError, RecursionError):
             return exact(value)
-        if b"null" in text and not all_finite(value, text):
-            return exact(value)
+        nulls = text.count(b"null")
+        if nulls:
+            if type(value) is dict:
+                found = 0
+                for key in learned:
+                    if value.get(key, 0) is None:
+                        found += 1
+                if found == nulls:
+                    return text
+            if not all_finite(value, nulls):
+                return exact(value)
         return text
 
     return encode
+
+
+_MOST_LEARNED = 16
+
+
+def nones_in(value: Any, learned: list[str]) -> int:
+    """How many values are None, of a record or of a list of records; not counting what they hold."""
+    if type(value) is dict:
+        if len(learned) < _MOST_LEARNED:
+            learned += [key for key, member in value.items() if member is None and key not in learned]
+        return countOf(value.values(), None)
+    return sum(countOf(record.values(), None) for record in value)
 
 
 def choose(prefer: str | None = None) -> Encoder:

@@ -39,5 +39,5 @@ def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
         then(module)
         return
     if not _waiting and _Watcher not in sys.meta_path:
-        sys.meta_path.insert(0, _Watcher)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Watcher)
     _waiting[name] = then

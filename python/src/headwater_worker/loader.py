@@ -21,6 +21,7 @@ _CHAIN = os.path.join("databricks", "labs", "community_connector")
 _SKIPPED = {"tests", "test", "docs", "build", "dist", "node_modules", "__pycache__", "venv", "site-packages"}
 _NO_PARTS = {"setup.py", "conftest.py", "noxfile.py", "tasks.py"}
 _REFERENCE = re.compile(rb"databricks\.labs\.community_connector\.sources\.(\w+)(?:\.(\w+)|\s+import\s+\(?\s*(\w+))?")
+_TEST = re.compile(r"test_|.*_test\.py$")
 _DEPTH = 7
 
 
@@ -86,7 +87,7 @@ def place_of(path: str | None, module: str | None, name: str | None, repo: str |
     if place.folder not in sys.path:
         # Behind everything else: some import their helpers as top-level modules.
         sys.path.append(place.folder)
-    sys.meta_path.insert(0, _Finder(place))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Finder(place))
     return place
 
 
@@ -102,7 +103,7 @@ def _installed(module: str) -> Place:
         raise RequestError("bug", f"module {module} is not installed in {sys.prefix}")
     folders = spec.submodule_search_locations
     if folders:
-        return Place(module, os.path.realpath(list(folders)[0]), None)
+        return Place(module, os.path.realpath(next(iter(folders))), None)
     file = os.path.realpath(spec.origin or "")
     return Place(module, os.path.dirname(file), file)
 
@@ -134,9 +135,8 @@ def _python_files(folder: str) -> Iterator[str]:
             f for f in folders if f not in _SKIPPED and not f.startswith(".") and depth < _DEPTH and f != "egg-info"
         )
         for file in sorted(files):
-            if file.endswith(".py") and file not in _NO_PARTS and not file.startswith("test_"):
-                if not file.endswith("_test.py"):
-                    yield os.path.join(parent, file)
+            if file.endswith(".py") and file not in _NO_PARTS and not _TEST.match(file):
+                yield os.path.join(parent, file)
 
 
 def _read(file: str) -> bytes:

@@ -68,7 +68,8 @@ def classes_registered_by(module: ModuleType) -> Iterator[list[type]]:
 
 def _reachable(start: list[Any]) -> Iterator[type]:
     """Classes in the closures of a class's methods, and in those of what these hold."""
-    waiting, seen = list(start), set()
+    waiting = list(start)
+    seen: set[int] = set()
     while waiting and len(seen) < _STEPS:
         value = waiting.pop(0)
         if id(value) in seen:

@@ -97,7 +97,7 @@ class Options(dict[str, str]):
         joined.update(self)
         return joined
 
-    def __ior__(self, other: Any) -> Options:  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> Options:  # type: ignore[override]
         self.update(other)
         return self
 

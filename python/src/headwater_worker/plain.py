@@ -49,10 +49,9 @@ def _bare(value: Any) -> Any:
     enum = sys.modules.get("enum")
     if enum is not None and isinstance(value, enum.Enum):
         return value.value
-    for kind in (str, int, float):
-        if isinstance(value, kind):
-            return kind.__str__(value) if kind is str else kind.__add__(value, kind(0)) if value == value else float("nan")
-    return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    return float(value) if isinstance(value, float) else int(value)
 
 
 def _in_order(values: Any) -> list[Any]:

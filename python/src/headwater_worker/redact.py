@@ -8,7 +8,16 @@ from typing import Any
 SHOWN_INSTEAD = "***"
 _TELLING = ("token", "password", "passwd", "secret", "key", "credential", "passphrase", "private", "auth")
 # Names that tell of a secret and hold none: what they say is often short and common.
-_HARMLESS = ("primary_keys", "key_column", "authority", "auth_type", "auth_method", "token_url", "token_uri", "auth_url")
+_HARMLESS = (
+    "primary_keys",
+    "key_column",
+    "authority",
+    "auth_type",
+    "auth_method",
+    "token_url",
+    "token_uri",
+    "auth_url",
+)
 _LEAST_CHARS = 4
 
 
@@ -77,8 +86,8 @@ def _forms(secret: str) -> Iterable[str]:
     yield repr(secret)[1:-1]
     from urllib.parse import quote, quote_plus
 
-    for form in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
-        yield form
+    raw = secret.encode("utf-8", "surrogatepass")
+    yield from (quote(raw), quote(raw, safe=""), quote_plus(raw))
     import json
 
     yield json.dumps(secret)[1:-1]

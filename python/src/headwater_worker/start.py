@@ -86,8 +86,9 @@ class Worker:
         if not isinstance(result, Read):
             return {"id": number, "result": result}
         if self._pump is None:
-            self._pump = Pump(self._channel, choose())
-        self._pump.run(number, result.records)
+            self._pump = Pump(self._channel)
+        # What an encoder learns of records holds for one table.
+        self._pump.run(number, result.records, choose())
         return {"id": number, "end": result.end}
 
     def _describe(self, error: BaseException) -> dict[str, Any]:

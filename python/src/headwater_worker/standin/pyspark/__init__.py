@@ -1,6 +1,7 @@
 """A stand-in where PySpark is not installed: `pyspark.sql.types`, and the base classes of `pyspark.sql.datasource`.
 
-This is not PySpark. It has no Spark session and runs no query; install `pyspark` into the connector's environment for that.
+This is not PySpark: it has no Spark session and runs no query. For that, install `pyspark` into the connector's
+environment.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def parse_value(value: Any, data_type: DataType) -> Any:
 
     Whether a number is in the range of its type, and the precision and scale of a decimal, is for the table to check.
 
-    Raises `ValueError` or another subclass of it, of `ArithmeticError` or `OSError` where the value cannot be converted.
+    Raises `ValueError`, `ArithmeticError` or `OSError`, or a subclass of one, where the value cannot be converted.
     """
     if value is None:
         return None

@@ -31,7 +31,7 @@ class LakeflowSource(DataSource):
     _lakeflow_connect_cls: type[LakeflowConnect] | None = None
 
     def __init__(self, options: Any) -> None:
-        self.options = Options(options)
+        self.options: Options = Options(options)
         if self._lakeflow_connect_cls is None:
             raise TypeError(f"{type(self).__name__} does not set _lakeflow_connect_cls")
         self.connector = self._lakeflow_connect_cls(self.options)

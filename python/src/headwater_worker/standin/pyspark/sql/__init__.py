@@ -28,7 +28,7 @@ class SparkSession(metaclass=_NotHere):
     @classmethod
     def getActiveSession(cls) -> None:
         """`None`: there is none."""
-        return None
+        return
 
 
 class DataFrame(metaclass=_NotHere):

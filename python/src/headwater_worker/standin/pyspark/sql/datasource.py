@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
 class DataSource:
     """A format that Spark can read."""
 
-    def __init__(self, options: Mapping[str, str]) -> None:
-        self.options = options
+    def __init__(self, options: dict[str, str]) -> None:
+        self.options: dict[str, str] = options
 
     @classmethod
     def name(cls) -> str:

@@ -255,8 +255,8 @@ class _IntervalType(AtomicType):
         for field in (startField, endField):
             if field not in range(len(self._fields)):
                 raise ValueError(f"{field} is no field of {type(self).__name__}")
-        self.startField: int = startField  # type: ignore[assignment]
-        self.endField: int = endField  # type: ignore[assignment]
+        self.startField: int = startField
+        self.endField: int = endField
 
     def simpleString(self) -> str:
         start, end = self._fields[self.startField], self._fields[self.endField]
