@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 from collections.abc import Callable
 from types import TracebackType
@@ -188,6 +187,8 @@ def _trace(error: BaseException, own_folder: str | None, redact: Redact) -> list
         return []
     own = [frame for frame in frames if is_own(frame[0], own_folder)]
     last = frames[-1:] if frames and not is_own(frames[-1][0], own_folder) else []
+    import linecache
+
     here = os.path.dirname(os.path.abspath(__file__))
     kept = own[-TRACE_FRAMES:] + [frame for frame in last if not is_own(frame[0], here)]
     return [

@@ -6,17 +6,18 @@ import json
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .arguments import Arguments
 from .channel import Channel, end_process
-from .encode import choose
 from .errors import describe
 from .life import Heart, RequestCounter, line_running, main_thread, rss_bytes
 from .logs import send_logs
-from .records import Pump
 from .redact import Redactor
 from .session import Read, Session
+
+if TYPE_CHECKING:
+    from .records import Pump
 
 
 def main(given: list[str]) -> NoReturn:
@@ -85,6 +86,10 @@ class Worker:
         result = self._session.call(request)
         if not isinstance(result, Read):
             return {"id": number, "result": result}
+        # Imported by the first read: the first call of a worker is seldom one.
+        from .encode import choose
+        from .records import Pump
+
         if self._pump is None:
             self._pump = Pump(self._channel)
         # What an encoder learns of records holds for one table.

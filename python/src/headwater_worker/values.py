@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from .errors import ContractError
-from .plain import plain
 
 OFFSET_DEPTH = 64
 
@@ -99,11 +98,18 @@ def schema(returned: Any) -> Any:
             value = None
     if not isinstance(value, dict) or value.get("type") != "struct" or not isinstance(value.get("fields"), list):
         raise ContractError(f"get_table_schema returned a {type(returned).__name__}, and not a StructType")
-    return plain(value)
+    return _plain(value)
 
 
 def metadata(returned: Any) -> Any:
     """An object."""
     if not isinstance(returned, dict):
         raise ContractError(f"read_table_metadata returned a {type(returned).__name__}, and not a dict")
-    return plain(returned)
+    return _plain(returned)
+
+
+def _plain(value: Any) -> Any:
+    # Not needed before the first call, and neither are the modules that it takes.
+    from .plain import plain
+
+    return plain(value)
