@@ -18,10 +18,16 @@
 //! Start reading at [`Runtime`]; a worker's life is in `worker`, and what it may send in
 //! `headwater_connect::protocol`.
 
+mod connector;
 mod definition;
 mod describe;
 mod error;
+mod log;
+mod pool;
+mod process;
+mod redact;
 mod runtime;
+mod worker;
 
 pub use definition::{ConnectorDefinition, ConnectorSource, RuntimeSettings};
 pub use describe::Description;
