@@ -48,7 +48,10 @@ impl ConnectorFactory for WorkerConnectorFactory {
     async fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
         let call_timeout = match options.get(CALL_TIMEOUT) {
             Some(text) => duration(text).ok_or_else(|| {
-                ConnectorError::invalid_option(CALL_TIMEOUT, "is not a length of time, such as `90s`, `15m` or `1h`")
+                ConnectorError::invalid_option(
+                    CALL_TIMEOUT,
+                    "is not a length of time, such as `90s`, `15m` or `1h`",
+                )
             })?,
             None => self.call_timeout,
         };
@@ -391,9 +394,11 @@ mod tests {
     #[test]
     fn metadata_is_taken_as_connectors_write_it() {
         let read = |text: &str| serde_json::from_str::<Metadata>(text).unwrap().checked("t");
-        let metadata = read(r#"{"primary_keys":"id","cursor_field":"","ingestion_type":"cdc","x":1}"#).unwrap();
+        let metadata =
+            read(r#"{"primary_keys":"id","cursor_field":"","ingestion_type":"cdc","x":1}"#).unwrap();
         assert_eq!((metadata.primary_keys, metadata.cursor_field), (vec!["id".to_owned()], None));
-        let metadata = read(r#"{"primary_keys":null,"cursor_field":null,"ingestion_type":"append"}"#).unwrap();
+        let metadata =
+            read(r#"{"primary_keys":null,"cursor_field":null,"ingestion_type":"append"}"#).unwrap();
         assert!(metadata.primary_keys.is_empty());
         for text in [r"{}", r#"{"ingestion_type":"CDC"}"#] {
             assert!(read(text).unwrap_err().to_string().contains("has to be one of snapshot, cdc"), "{text}");

@@ -50,6 +50,8 @@ pub struct RuntimeSettings {
     pub python: Option<PathBuf>,
     /// `PATH`, in which a Python is looked for.
     pub search_path: Option<OsString>,
+    /// `PYTHONPATH`: where modules of the user's own are looked for besides the environment.
+    pub module_path: Option<OsString>,
     /// How long a request may take without a record or its end, where the connection does not say.
     pub call_timeout: Duration,
     /// How many workers may read parts of one table at the same time.
@@ -67,6 +69,7 @@ impl RuntimeSettings {
             state_dir: state_dir.into(),
             python: None,
             search_path: None,
+            module_path: None,
             call_timeout: Self::CALL_TIMEOUT,
             parallel_parts: cores.max(2),
         }

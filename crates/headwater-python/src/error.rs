@@ -101,7 +101,6 @@ impl PrepareError {
 }
 
 /// Names of the steps that can fail.
-#[allow(dead_code, reason = "named by the hints before the steps are taken")]
 pub(crate) mod steps {
     /// Making the virtual environment.
     pub(crate) const VENV: &str = "making a virtual environment";

@@ -5,7 +5,7 @@
 //! let runtime = Runtime::new(RuntimeSettings::new(project.join(".headwater")));
 //! let environment = runtime.prepare(&definition, &|progress| …).await?;     // makes a virtual environment, once
 //! let description = runtime.describe(&definition, &environment).await?;     // for `connector add` and `info`
-//! let factory = runtime.factory(&definition, environment).await?;           // an `Arc<dyn ConnectorFactory>`
+//! let factory = runtime.factory(&definition, &environment).await?;           // an `Arc<dyn ConnectorFactory>`
 //! ```
 //!
 //! **Invariant:** a connector's code never runs in this process, and none of it before [`Runtime::describe`] or
@@ -21,8 +21,10 @@
 mod connector;
 mod definition;
 mod describe;
+mod environment;
 mod error;
 mod log;
+mod package;
 mod pool;
 mod process;
 mod redact;

@@ -112,7 +112,12 @@ impl WorkerLog {
         };
         let (connector, table, logger) = (self.connector.as_str(), table.as_deref(), logger);
         if left_out > 0 {
-            tracing::warn!(connector, table, lines = left_out, "the connector wrote too much: lines left out");
+            tracing::warn!(
+                connector,
+                table,
+                lines = left_out,
+                "the connector wrote too much: lines left out"
+            );
         }
         match level {
             LogLevel::Error => tracing::error!(connector, table, logger, line, "connector"),

@@ -23,7 +23,7 @@ pub(crate) struct Pool {
     is_secret: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Waiting workers that may be kept.
     capacity: usize,
-    idle: Mutex<Vec<(Instant, Box<Worker>)>>,
+    idle: Mutex<Vec<(Instant, Worker)>>,
     /// Workers that are being interrupted or ended, and the one task that ends those that have waited too long.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -45,7 +45,7 @@ impl Pool {
         Self { connector: connector.to_owned(), launch, is_secret, capacity, idle, tasks }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(Instant, Box<Worker>)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(Instant, Worker)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -58,22 +58,23 @@ impl Pool {
         &self,
         options: &Options,
         fresh: bool,
-    ) -> Result<(Box<Worker>, bool), ConnectorError> {
-        while !fresh {
-            let waiting = {
-                let mut idle = self.idle();
-                let place = idle.iter().position(|(_, worker)| {
-                    worker.opened_with().is_none_or(|before| self.may_follow(before, options))
-                });
-                place.map(|place| idle.remove(place).1)
-            };
-            match waiting {
-                Some(mut worker) if worker.is_ready() => return Ok((worker, true)),
-                Some(worker) => worker.end(Patience::None).await,
-                None => break,
+    ) -> Result<(Worker, bool), ConnectorError> {
+        while let Some(mut worker) = if fresh { None } else { self.waiting(options) } {
+            if worker.is_ready() {
+                return Ok((worker, true));
             }
+            worker.end(Patience::None).await;
         }
         Ok((Worker::start(&self.launch, &self.connector).await?, false))
+    }
+
+    /// A worker that waits, and may get an instance with these options.
+    fn waiting(&self, options: &Options) -> Option<Worker> {
+        let mut idle = self.idle();
+        let place = idle.iter().position(|(_, worker)| {
+            worker.opened_with().is_none_or(|before| self.may_follow(before, options))
+        });
+        place.map(|place| idle.remove(place).1)
     }
 
     /// Says whether an instance may use the process of another. What a connector keeps outside its instances must not
@@ -90,7 +91,7 @@ impl Pool {
     }
 
     /// Takes a worker back: it waits for another instance, or ends.
-    pub(crate) fn take_back(self: &Arc<Self>, mut worker: Box<Worker>, handle: &Handle) {
+    pub(crate) fn take_back(self: &Arc<Self>, mut worker: Worker, handle: &Handle) {
         if !worker.is_ready() || self.idle().len() >= self.capacity {
             return self.wind_down(worker, Weak::new(), handle);
         }
@@ -103,7 +104,7 @@ impl Pool {
                 let mut idle = pool.idle();
                 let (late, kept) = idle.drain(..).partition(|(since, _)| since.elapsed() >= IDLE_LIMIT);
                 *idle = kept;
-                let late: Vec<(Instant, Box<Worker>)> = late;
+                let late: Vec<(Instant, Worker)> = late;
                 late
             };
             drop(pool);
@@ -114,7 +115,7 @@ impl Pool {
     }
 
     /// Ends what a worker is doing, and gives it back to its instance where that still wants it.
-    fn wind_down(self: &Arc<Self>, worker: Box<Worker>, home: Weak<Home>, handle: &Handle) {
+    fn wind_down(self: &Arc<Self>, worker: Worker, home: Weak<Home>, handle: &Handle) {
         let pool = Arc::downgrade(self);
         let own = handle.clone();
         self.spawn(handle, async move {
@@ -157,7 +158,7 @@ pub(crate) struct Home {
     handle: Handle,
     pub(crate) options: Options,
     pub(crate) call_timeout: Duration,
-    idle: Mutex<Vec<Box<Worker>>>,
+    idle: Mutex<Vec<Worker>>,
     parts: Arc<Semaphore>,
     stats: Mutex<Stats>,
 }
@@ -172,7 +173,12 @@ struct Stats {
 }
 
 impl Home {
-    pub(crate) fn new(pool: Arc<Pool>, options: Options, call_timeout: Duration, parallel_parts: usize) -> Self {
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        options: Options,
+        call_timeout: Duration,
+        parallel_parts: usize,
+    ) -> Self {
         Self {
             pool,
             handle: Handle::current(),
@@ -188,7 +194,7 @@ impl Home {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Box<Worker>>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Worker>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -213,8 +219,7 @@ impl Home {
     /// A worker with this instance in it that is not busy: another is started where all are. `fresh` asks for a
     /// process that has not been used.
     pub(crate) async fn lease(self: &Arc<Self>, fresh: bool) -> Result<(Lease, Abilities), ConnectorError> {
-        while !fresh {
-            let Some(mut worker) = self.idle().pop() else { break };
+        while let Some(mut worker) = if fresh { None } else { self.oldest_idle() } {
             if worker.is_ready() {
                 let abilities = worker.abilities();
                 return Ok((Lease { worker: Some(worker), home: Arc::clone(self), reused: true }, abilities));
@@ -235,6 +240,13 @@ impl Home {
         }
     }
 
+    /// The oldest worker that is not busy: it is the one that has the connector's caches.
+    fn oldest_idle(&self) -> Option<Worker> {
+        let mut idle = self.idle();
+        let oldest = (0..idle.len()).min_by_key(|place| idle.get(*place).map(Worker::started_at));
+        oldest.map(|place| idle.swap_remove(place))
+    }
+
     /// Counts a worker to this instance from now on.
     fn count(&self, worker: &Worker) {
         let stats = worker.stats();
@@ -253,7 +265,7 @@ impl Home {
     }
 
     /// Takes a worker back that has been interrupted.
-    fn give_back(&self, worker: Box<Worker>) {
+    fn give_back(&self, worker: Worker) {
         self.count(&worker);
         self.idle().push(worker);
     }
@@ -272,7 +284,7 @@ impl Drop for Home {
 /// ended where it does not let itself be interrupted.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    worker: Option<Box<Worker>>,
+    worker: Option<Worker>,
     home: Arc<Home>,
     /// It has answered this instance before.
     pub(crate) reused: bool,
@@ -280,7 +292,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     fn worker(&mut self) -> Result<&mut Worker, ConnectorError> {
-        self.worker.as_deref_mut().ok_or_else(|| ConnectorError::bug("a lease without a worker"))
+        self.worker.as_mut().ok_or_else(|| ConnectorError::bug("a lease without a worker"))
     }
 
     async fn open(&mut self) -> Result<Abilities, ConnectorError> {

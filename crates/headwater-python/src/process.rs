@@ -189,7 +189,8 @@ pub(crate) fn sweep_temp_folders(root: &Path) {
     let Ok(entries) = std::fs::read_dir(root) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix("worker-")?.split_once('-')?.0.parse().ok());
+        let owner =
+            name.to_str().and_then(|name| name.strip_prefix("worker-")?.split_once('-')?.0.parse().ok());
         let gone = |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
         if owner.and_then(Pid::from_raw).is_some_and(gone)
             && let Err(error) = std::fs::remove_dir_all(entry.path())

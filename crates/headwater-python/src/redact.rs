@@ -39,7 +39,11 @@ impl Redactor {
         self.add_forms(value);
         if value.contains('\n') {
             // The log comes line by line.
-            value.lines().map(str::trim).filter(|l| l.len() >= SHORTEST_PIECE).for_each(|l| self.add_forms(l));
+            value
+                .lines()
+                .map(str::trim)
+                .filter(|l| l.len() >= SHORTEST_PIECE)
+                .for_each(|l| self.add_forms(l));
         }
         if value.starts_with(['{', '['])
             && let Ok(json) = serde_json::from_str::<Value>(value)
@@ -148,7 +152,8 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_key_file_and_of_a_key_over_several_lines_are_secrets_too() {
-        let redactor = redactor("{\"type\":\"sa\",\"private_key\":\"-----BEGIN\\nMIIEvQIBADANBg\\nkqhkiG9w0BAQ\\n\"}");
+        let redactor =
+            redactor("{\"type\":\"sa\",\"private_key\":\"-----BEGIN\\nMIIEvQIBADANBg\\nkqhkiG9w0BAQ\\n\"}");
         let shown = redactor.text("key MIIEvQIBADANBg and kqhkiG9w0BAQ of type sa");
         assert_eq!(shown, "key <secret> and <secret> of type sa");
     }

@@ -46,6 +46,7 @@ pub(crate) struct Worker {
     alive_at: Instant,
     stats: Arc<WorkerStats>,
     hello: Hello,
+    started_at: Instant,
     /// What it was last opened with, even where that failed.
     opened_with: Option<Options>,
     /// What the instance that it holds can do.
@@ -90,12 +91,12 @@ pub(crate) enum Incoming {
 
 impl Worker {
     /// Starts a process and shakes hands with it.
-    pub(crate) async fn start(launch: &Launch, connector: &str) -> Result<Box<Self>, ConnectorError> {
+    pub(crate) async fn start(launch: &Launch, connector: &str) -> Result<Self, ConnectorError> {
         let log = Arc::new(WorkerLog::new(connector));
         let (process, stdin, stdout) = Process::start(launch, &log)?;
         let stats = WorkerStats::default();
         stats.process_id.store(u64::from(process.id().unwrap_or_default()), Ordering::Relaxed);
-        let mut worker = Box::new(Self {
+        let mut worker = Self {
             process,
             stdin,
             stdout,
@@ -109,9 +110,10 @@ impl Worker {
             alive_at: Instant::now(),
             stats: Arc::new(stats),
             hello: Hello::default(),
+            started_at: Instant::now(),
             opened_with: None,
             abilities: None,
-        });
+        };
         let hello = Call::Hello {
             protocols: vec![protocol::VERSION],
             headwater: env!("CARGO_PKG_VERSION").to_owned(),
@@ -172,6 +174,10 @@ impl Worker {
         self.abilities.unwrap_or_default()
     }
 
+    pub(crate) fn started_at(&self) -> Instant {
+        self.started_at
+    }
+
     /// The options that it was last opened with.
     pub(crate) fn opened_with(&self) -> Option<&Options> {
         self.opened_with.as_ref()
@@ -196,7 +202,9 @@ impl Worker {
         self.send(call).await?;
         match self.next(limit).await? {
             Incoming::Result(result) => self.parse(&name, &result),
-            Incoming::Records { .. } | Incoming::End(_) => Err(self.breach(format!("records in answer to `{name}`"))),
+            Incoming::Records { .. } | Incoming::End(_) => {
+                Err(self.breach(format!("records in answer to `{name}`")))
+            }
         }
     }
 
@@ -219,9 +227,9 @@ impl Worker {
     pub(crate) async fn send(&mut self, call: Call) -> Result<(), ConnectorError> {
         self.last_id += 1;
         let request = Request { id: self.last_id, call };
-        let line = request
-            .to_line()
-            .map_err(|error| ConnectorError::bug(format!("`{}` cannot be asked: {error}", request.call.name())))?;
+        let line = request.to_line().map_err(|error| {
+            ConnectorError::bug(format!("`{}` cannot be asked: {error}", request.call.name()))
+        })?;
         self.open_request = Some(request.call);
         self.broken = true;
         match timeout(SILENCE_LIMIT, self.stdin.write_all(&line)).await {
@@ -378,7 +386,7 @@ impl Worker {
 
     /// Ends what it is doing so that it can be asked again; gives it back where it let itself be interrupted, and
     /// ends it where not.
-    pub(crate) async fn wind_down(mut self: Box<Self>) -> Option<Box<Self>> {
+    pub(crate) async fn wind_down(mut self) -> Option<Self> {
         if self.open_request.is_some() && !self.broken {
             self.process.signal(Signal::INT);
             // Whatever ends the request will do, records on their way are passed over.

@@ -1,0 +1,5 @@
+//! Workers of every kind, driven through the public interface.
+
+mod python;
+mod support;
+mod workers;
