@@ -19,7 +19,7 @@ from pyspark.sql.types import (
     StructType,
     TimestampType,
     VariantVal,
-    _from_json_value,
+    _parse_datatype_json_value,
 )
 
 from databricks.labs.community_connector.libs.utils import parse_value
@@ -65,7 +65,7 @@ BEYOND = {
 
 
 def check(line: dict[str, Any]) -> str | None:
-    kind = _from_json_value(line["type"])
+    kind = _parse_datatype_json_value(line["type"])
     value = vectors.decode(line["in"])
     error = line.get("error")
     name = (

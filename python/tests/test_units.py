@@ -113,9 +113,12 @@ def test_a_schema_has_the_json_form_of_spark() -> None:
 )
 def test_types_have_the_names_of_spark(kind: types.DataType, name: str, simple: str, shown: str) -> None:
     assert (kind.jsonValue(), kind.simpleString(), repr(kind)) == (name, simple, shown)
-    assert types._from_json_value(name) == kind and hash(types._from_json_value(name)) == hash(kind)
+    assert types._parse_datatype_json_value(name) == kind and hash(types._parse_datatype_json_value(name)) == hash(kind)
 
 
+@pytest.mark.skipif(
+    "headwater_worker" not in str(types.__file__), reason="PySpark itself is here, with texts of its own"
+)
 def test_mistakes_with_types_are_told() -> None:
     with pytest.raises(TypeError, match="parentheses"):
         StructField("a", LongType)  # type: ignore[arg-type]
@@ -407,6 +410,24 @@ def test_exceptions_have_kinds(error: BaseException, kind: str, retry: str | Non
     told = errors.describe(error, None, str)
     assert (told["kind"], told.get("retry"), told.get("retry_after_seconds")) == (kind, retry, after)
     assert told["message"]
+
+
+def test_an_exception_around_what_the_source_answered_has_its_kind() -> None:
+    def wrapped(inner: Exception, outer: Exception) -> dict[str, Any]:
+        try:
+            try:
+                raise inner
+            except Exception as error:
+                raise outer from error
+        except Exception as error:
+            return errors.describe(error, None, str)
+
+    told = wrapped(http_error(429, Retry_After="3"), RuntimeError("page 7"))
+    assert (told["kind"], told["retry_after_seconds"], told["class"]) == ("rate_limited", 3, "RuntimeError")
+    assert told["message"].startswith("page 7; caused by ") and "429 for url" in told["message"]
+    assert wrapped(http_error(401), RuntimeError("x"))["kind"] == "unauthorized"
+    assert wrapped(http_error(503), ValueError("x"))["kind"] == "exception"
+    assert wrapped(KeyError("a"), RuntimeError("x"))["retry"] == "backoff"
 
 
 # --- secrets

@@ -82,7 +82,22 @@ def _classify(error: BaseException) -> tuple[str, dict[str, Any]]:
         return "bad_response", {}
     if names & _CONNECTIONS:
         return "unavailable", {}
-    return "exception", {"retry": "never" if names & _NOT_AGAIN else "backoff"}
+    if names & _NOT_AGAIN:
+        return "exception", {"retry": "never"}
+    return _by_cause(error) or ("exception", {"retry": "backoff"})
+
+
+def _by_cause(error: BaseException) -> tuple[str, dict[str, Any]] | None:
+    """What the source answered, where the connector has put an exception of its own around that."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    for _ in range(5):
+        if cause is None:
+            return None
+        status = _status(cause)
+        if status is not None:
+            return _by_status(status, cause)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _status(error: BaseException) -> int | None:

@@ -32,9 +32,20 @@ class LakeflowSource(DataSource):
 
     def __init__(self, options: Any) -> None:
         self.options: Options = Options(options)
+        self._made: LakeflowConnect | None = None
         if self._lakeflow_connect_cls is None:
             raise TypeError(f"{type(self).__name__} does not set _lakeflow_connect_cls")
-        self.connector = self._lakeflow_connect_cls(self.options)
+
+    @property
+    def connector(self) -> LakeflowConnect:
+        """The connector, made when it is first needed in a process: instances need not be picklable."""
+        if self._made is None:
+            assert self._lakeflow_connect_cls is not None
+            self._made = self._lakeflow_connect_cls(self.options)
+        return self._made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None}
 
     @classmethod
     def name(cls) -> str:
@@ -74,23 +85,21 @@ class _Part(InputPartition):
 
 
 class _Reader:
-    """Instances need not be picklable: what a task needs is the class and the options."""
-
     def __init__(self, source: LakeflowSource, schema: Any) -> None:
-        self._connector_class = type(source.connector)
-        self._options = source.options
-        self._table = source.table
+        self._source = source
         self._schema = schema
-        self._made: LakeflowConnect | None = source.connector
 
     @property
     def _connector(self) -> Any:
-        if self._made is None:
-            self._made = self._connector_class(self._options)
-        return self._made
+        return self._source.connector
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_made": None}
+    @property
+    def _table(self) -> str:
+        return self._source.table
+
+    @property
+    def _options(self) -> Options:
+        return self._source.options
 
     def _rows(self, records: Any) -> Iterator[Any]:
         for record in records:
