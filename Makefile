@@ -22,11 +22,13 @@ setup:
 
 test: setup
 	$(CARGO) test --workspace --locked
+	"$$(testing/setup-python.sh)"/bin/python -m pytest python
 
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) xtask tidy
+	env="$$(testing/setup-python.sh)" && cd python && "$$env"/bin/python -m ruff check . && "$$env"/bin/python -m ruff format --check . && "$$env"/bin/python -m mypy
 
 bench:
 	$(CARGO) run --release --locked --package headwater-bench -- w1

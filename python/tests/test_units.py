@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus
 
+import numpy
 import pyspark.sql.types as types
 import pytest
 import vectors
@@ -348,7 +349,6 @@ def test_the_values_of_the_vectors_are_written_as_the_decoder_expects(name: str)
 
 
 def test_plain_takes_what_pandas_and_numpy_have() -> None:
-    numpy = pytest.importorskip("numpy")
     value = {"i": numpy.int64(3), "f": numpy.float32(0.5), "a": numpy.array([1, 2]), "b": numpy.bool_(True)}
     assert plain(value) == {"i": 3, "f": 0.5, "a": [1, 2], "b": True}
 
