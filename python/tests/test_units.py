@@ -304,9 +304,20 @@ def test_both_encoders_write_the_same_values(value: Any, text: str | None) -> No
 def test_nan_is_not_lost_at_any_depth_or_beside_other_nulls() -> None:
     fast = encode.choose("orjson")
     nan = float("nan")
-    for value in ([nan], {"x": {"y": [None, nan]}}, [None, [nan, "null"]], Kilo(nan), Point(1, nan)):
+    for value in (
+        [nan],
+        numpy.float64(nan),
+        numpy.array([nan]),
+        numpy.float32(nan),
+        {nan},
+        {"x": {"y": [None, nan]}},
+        [None, [nan, "null"]],
+        Kilo(nan),
+        Point(1, nan),
+    ):
         for record in ({"v": value}, {"v": value, "n": None, "s": "null"}):
             assert b"NaN" in fast(record) and b"NaN" in fast([{"a": None}, record])
+    assert json.loads(fast({"a": numpy.array([1, 2]), "n": None})) == {"a": [1, 2], "n": None}
     tricky = {"bytes like a NaN": "g\x00\x00\x00\x00\x00\x00\xf8\x7f", "n": [None]}
     assert json.loads(fast(tricky)) == tricky
 

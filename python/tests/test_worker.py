@@ -381,3 +381,63 @@ def test_it_is_killed_by_signals_that_are_not_for_it_to_handle(tmp_path: Path) -
         client.send("read_table", table="t", start=None, options={})
         client.process.terminate()
         assert client.process.wait(10) == -signal.SIGTERM
+
+
+HTTP = """
+import http.server, threading, requests
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(int(self.path[1:4]))
+        self.send_header("Retry-After", "9")
+        self.send_header("Content-Length", "1")
+        self.end_headers()
+        self.wfile.write(b"x")
+    def log_message(self, *arguments):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+URL = f"http://127.0.0.1:{server.server_port}/"
+"""
+
+
+def test_answers_of_the_source_are_told_apart(tmp_path: Path) -> None:
+    body = """
+if table_name == "text": requests.get(URL + "200").json()
+if table_name == "nobody": requests.get("http://127.0.0.1:1/")
+if table_name == "wrapped":
+    try: requests.get(URL + "401").raise_for_status()
+    except Exception as error: raise RuntimeError("cannot sign in") from error
+requests.get(URL + table_name + "?token=" + self.options["token"]).raise_for_status()
+"""
+    kinds = {"401": "unauthorized", "404": "rejected", "429": "rate_limited", "503": "unavailable"}
+    kinds |= {"text": "bad_response", "nobody": "unavailable", "wrapped": "unauthorized"}
+    with worker("--path", one(tmp_path, body, HTTP)) as client:
+        client.open(token="a secret/value")
+        for table, kind in kinds.items():
+            error = client.error("read_table", table=table, start={}, options={})
+            assert error["kind"] == kind, error
+            assert "secret" not in json.dumps(error)
+            assert ("retry_after_seconds" in error) == (table in ("429", "503"))
+            assert error["trace"][0]["file"] == "one.py"
+
+
+def test_requests_in_the_constructor_count(tmp_path: Path) -> None:
+    text = (
+        HTTP
+        + """
+class One(Base):
+    def __init__(self, options):
+        for _ in range(4):
+            requests.get(URL + "200")
+    def read_table(self, table_name, start_offset, table_options):
+        import time
+        time.sleep(60)
+"""
+    )
+    with worker("--path", write(tmp_path / "one", one=text)) as client:
+        client.open()
+        client.send("read_table", table="t", start=None, options={})
+        alive = next(message["alive"] for message in client.messages() if "alive" in message)
+        assert alive["requests"] == 4

@@ -1,14 +1,16 @@
 """Records as JSON text: by orjson where the environment has it, else by the standard library, to the same effect.
 
 orjson writes NaN and the infinities as `null`, and refuses integers beyond 64 bits, keys that are no text and lone
-surrogates. Refused records are written by the standard library. A `null` may be a NaN, which a look at the record's
-binary floats tells.
+surrogates. Refused records are written by the standard library. A `null` may be a NaN: where there are more of them
+than of None, the record's floats are looked at.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from operator import countOf
 from typing import Any
 
@@ -43,28 +45,40 @@ def _standard() -> Encoder:
     return encode
 
 
-def _fast() -> Encoder:
-    import marshal
-    import re
+# Values of these types are never written as `null`, apart from None itself.
+_NEVER_NULL = frozenset(
+    (str, int, bool, type(None), bytes, bytearray, datetime.datetime, datetime.date, datetime.time, Decimal)
+)
 
+
+def all_finite(value: Any) -> bool:
+    """Whether a value surely holds no NaN and no infinity, at any depth."""
+    kind = type(value)
+    if kind is dict:
+        members = value.values()
+    elif kind is list or kind is tuple:
+        members = value
+    elif kind is float:
+        return bool(value - value == 0.0)
+    else:
+        return kind in _NEVER_NULL
+    for member in members:
+        kind = type(member)
+        if kind is float:
+            if member - member != 0.0:
+                return False
+        elif kind not in _NEVER_NULL and not all_finite(member):
+            return False
+    return True
+
+
+def _fast() -> Encoder:
     import orjson
 
     options = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
-    dumps, binary = orjson.dumps, marshal.dumps
-    # A binary float in marshal's form whose exponent is that of NaN and the infinities.
-    not_finite = re.compile(rb"g.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL).search
-
+    dumps = orjson.dumps
     # Keys whose values have been None: where each `null` of a record is one of theirs, there is no other to look for.
     learned: list[str] = []
-
-    def all_finite(value: Any, nulls: int) -> bool:
-        try:
-            if nulls == nones_in(value, learned):
-                return True
-            image = binary(value, 2)
-        except Exception:
-            return False
-        return not ((b"\x7f" in image or b"\xff" in image) and not_finite(image))
 
     def encode(value: Any) -> bytes:
         try:
@@ -80,7 +94,7 @@ def _fast() -> Encoder:
                         found += 1
                 if found == nulls:
                     return text
-            if not all_finite(value, nulls):
+            if not are_nones(nulls, value, learned) and not all_finite(value):
                 return exact(value)
         return text
 
@@ -90,13 +104,16 @@ def _fast() -> Encoder:
 _MOST_LEARNED = 16
 
 
-def nones_in(value: Any, learned: list[str]) -> int:
-    """How many values are None, of a record or of a list of records; not counting what they hold."""
-    if type(value) is dict:
+def are_nones(nulls: int, value: Any, learned: list[str]) -> bool:
+    """Whether all `null`s of a record, or of a list of records, are values of theirs that are None."""
+    try:
+        if type(value) is not dict:
+            return nulls == sum(countOf(record.values(), None) for record in value)
         if len(learned) < _MOST_LEARNED:
             learned += [key for key, member in value.items() if member is None and key not in learned]
-        return countOf(value.values(), None)
-    return sum(countOf(record.values(), None) for record in value)
+        return nulls == countOf(value.values(), None)
+    except Exception:  # a value that cannot be compared, such as an array
+        return False
 
 
 def choose(prefer: str | None = None) -> Encoder:

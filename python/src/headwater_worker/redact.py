@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 SHOWN_INSTEAD = "***"
-_TELLING = ("token", "password", "passwd", "secret", "key", "credential", "passphrase", "private", "auth")
+_TELLING = ("token", "password", "passwd", "secret", "key", "credential", "passphrase")
 # Names that tell of a secret and hold none: what they say is often short and common.
 _HARMLESS = (
-    "primary_keys",
+    "primary_key",
     "key_column",
-    "authority",
-    "auth_type",
-    "auth_method",
-    "token_url",
-    "token_uri",
-    "auth_url",
+    "keyspace",
+    "keyword",
+    "cluster_key",
+    "token_ur",
+    "token_endpoint",
+    "token_type",
 )
 _LEAST_CHARS = 4
 
@@ -46,7 +46,7 @@ class Redactor:
 
 def _tells(name: str) -> bool:
     low = name.lower()
-    return low not in _HARMLESS and any(word in low for word in _TELLING)
+    return not low.startswith(_HARMLESS) and any(word in low for word in _TELLING)
 
 
 def _texts(value: str) -> Iterable[str]:

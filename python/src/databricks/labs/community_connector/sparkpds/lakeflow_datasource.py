@@ -73,7 +73,8 @@ class LakeflowSource(DataSource):
         connector = self.connector
         if isinstance(connector, SupportsPartitionedStream) and connector.is_partitioned(self.table):
             return _PartitionedStreamReader(self, schema)
-        raise NotImplementedError(f"table {self.table} is not read by partitions")
+        # Spark asks for the simple reader when it gets the base class's own exception.
+        return super().streamReader(schema)
 
     def simpleStreamReader(self, schema: Any) -> SimpleDataSourceStreamReader:
         """Reads a stream in one task."""
