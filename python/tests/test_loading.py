@@ -60,6 +60,15 @@ def test_modules_import_each_other_by_the_path_that_they_lie_under_elsewhere(tmp
     assert told["file"] == str(folder / "shop.py") and told["module"] == f"{own}.shop"
 
 
+def test_a_package_that_imports_names_from_itself_has_its_own_name(tmp_path: Path) -> None:
+    own = "databricks.labs.community_connector.sources.shop"
+    folder = write(tmp_path / "clone", core=f"from {own} import VALUE\n" + cls("Shop", "VALUE"))
+    (folder / "__init__.py").write_text("VALUE = 8")
+    assert rows("--path", folder, "--name", "mine") == [{"id": 8}]
+    chain = tmp_path / "databricks" / "labs" / "community_connector" / "sources"
+    assert describe("--path", write(chain / "other", a=cls("Shop")), "--name", "mine")["package"].endswith(".other")
+
+
 def test_the_class_that_the_data_source_names_is_taken(tmp_path: Path) -> None:
     folder = write(tmp_path / "shop", shop=cls("ShopLakeflowConnect", "7") + cls("Other"))
     (folder / "__init__.py").write_text(

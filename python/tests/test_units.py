@@ -236,6 +236,21 @@ class Model:
         return {"a": decimal.Decimal("1.0")}
 
 
+class OldModel:
+    __fields__ = {"a": None}
+
+    def dict(self) -> Any:
+        return {"a": 1}
+
+
+class Attrs:
+    class _Field:
+        name = "a"
+
+    __attrs_attrs__ = (_Field,)
+    a = (1, 2)
+
+
 @dataclass
 class Point:
     x: int
@@ -283,6 +298,8 @@ HALF_PAST_FIVE = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
         (Kilo(1.5), "1.5"),
         (Point(1, [None]), '{"x":1,"_hidden":[null]}'),
         (Model(), '{"a":"1.0"}'),
+        (OldModel(), '{"a":1}'),
+        (Attrs(), '{"a":[1,2]}'),
         (Row(a=1, b=Row(c=2)), '{"a":1,"b":{"c":2}}'),
         (OrderedDict(b=1, a=2), '{"b":1,"a":2}'),
         ({2: "a", None: "b", True: "c", 1.5: "d", Colour.RED: "e"}, None),

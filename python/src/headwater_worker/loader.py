@@ -172,17 +172,26 @@ def is_below(folder: str, parent: str) -> bool:
 
 
 def _name_of(folder: str, name: str | None) -> str:
-    """The name its own modules import it by, else the one given, else the folder's."""
-    counts: dict[str, int] = {}
+    """The name its own modules import it by, else that of where it lies, else the one given, else the folder's."""
+    own: dict[str, int] = {}
+    other: set[str] = set()
     for file in _python_files(folder):
-        for own, module, imported in _REFERENCE.findall(_read(file)):
+        for source, module, imported in _REFERENCE.findall(_read(file)):
             part = (module or imported).decode()
             there = os.path.join(folder, part)
             if part and (os.path.isfile(there + ".py") or os.path.isdir(there)):
-                counts[own.decode()] = counts.get(own.decode(), 0) + 1
-    if counts:
-        return max(counts, key=lambda own: (counts[own], own == name, own))
-    return _identifier(name or os.path.basename(folder))
+                own[source.decode()] = own.get(source.decode(), 0) + 1
+            else:
+                other.add(source.decode())
+    if own:
+        return max(own, key=lambda source: (own[source], source == name, source))
+    parent, base = os.path.split(folder)
+    if parent.endswith(os.path.join(_CHAIN, "sources")):
+        return base
+    # A name from the package itself, as long as there is no other source that it can mean.
+    if len(other) == 1 and not os.path.isdir(os.path.join(parent, *other)):
+        return other.pop()
+    return _identifier(name or base)
 
 
 def _roots(repo: str) -> list[str]:

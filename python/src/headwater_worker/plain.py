@@ -89,8 +89,12 @@ def as_mapping(value: Any) -> tuple[bool, dict[Any, Any]]:
         import dataclasses
 
         return True, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if hasattr(kind, "__attrs_attrs__"):
+        return True, {field.name: getattr(value, field.name) for field in kind.__attrs_attrs__}
     if hasattr(kind, "model_dump") and hasattr(kind, "model_fields"):
         return True, value.model_dump()
+    if hasattr(kind, "__fields__") and callable(getattr(kind, "dict", None)):  # pydantic before version 2
+        return True, value.dict()
     return False, {}
 
 
