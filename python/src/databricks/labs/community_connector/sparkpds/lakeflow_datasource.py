@@ -137,7 +137,8 @@ class _StreamReader(_Reader, SimpleDataSourceStreamReader):
 
     def read(self, start: dict[str, Any]) -> tuple[Iterator[Any], dict[str, Any]]:
         records, end = self._connector.read_table(self._table, start, self._options)
-        return self._rows(records), end
+        # Spark copies the iterator, which it cannot do with a generator.
+        return iter(list(self._rows(records))), end
 
     def readBetweenOffsets(self, start: dict[str, Any], end: dict[str, Any]) -> Iterator[Any]:
         records, _ = self._connector.read_table(self._table, start, self._options)
