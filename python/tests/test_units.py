@@ -432,6 +432,7 @@ class InvalidURL(ValueError):
         (errors.ContractError("x"), "bug", None, None),
         (interface.AgentError(interface.ErrorCode.NOT_FOUND, "x"), "rejected", None, None),
         (interface.AgentError("RATE_LIMITED", "x"), "rate_limited", None, None),
+        (interface.AgentError("x", interface.ErrorCode.UNAVAILABLE), "unavailable", None, None),
     ],
 )
 def test_exceptions_have_kinds(error: BaseException, kind: str, retry: str | None, after: float | None) -> None:

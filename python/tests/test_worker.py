@@ -264,6 +264,15 @@ def test_a_process_that_exits_is_an_error_where_it_can_be(tmp_path: Path) -> Non
         assert client.process.wait() == 7
 
 
+def test_a_crash_of_compiled_code_leaves_its_lines_in_the_log(tmp_path: Path) -> None:
+    with worker("--path", one(tmp_path, "import ctypes\nctypes.string_at(0)")) as client:
+        client.open()
+        with pytest.raises(WorkerEnded):
+            client.call("read_table", table="t", start=None, options={})
+        assert client.process.wait() == -signal.SIGSEGV
+        assert "one.py" in client.stderr() and "read_table" in client.stderr()
+
+
 def test_a_second_open_makes_a_new_instance(tmp_path: Path) -> None:
     body = "self.calls = getattr(self, 'calls', 0) + 1\nreturn [{'calls': self.calls}], {}"
     with worker("--path", one(tmp_path, body)) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -36,6 +37,8 @@ class Worker:
     """One request at a time, in the main thread; the connector's code runs there, too."""
 
     def __init__(self, arguments: Arguments) -> None:
+        # A crash in compiled code leaves the lines of Python it came from in the log.
+        faulthandler.enable()
         self._channel = Channel()
         self._redact = Redactor()
         self._session = Session(arguments, self._redact)

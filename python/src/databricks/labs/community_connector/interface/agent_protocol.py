@@ -27,9 +27,12 @@ class AgentError(Exception):
     def __init__(
         self,
         code: ErrorCode | str = ErrorCode.INTERNAL,
-        message: str = "",
+        message: ErrorCode | str = "",
         details: Mapping[str, Any] | None = None,
     ) -> None:
+        if isinstance(message, ErrorCode):
+            # Given the other way round.
+            code, message = message, str(code)
         super().__init__(message)
         self.code = code
         self.message = message
