@@ -4,7 +4,8 @@
 //! ingested, which records there are since an offset, and which were deleted. Everything else (conversion,
 //! ordering, exactly-once delivery, retries, storage) is the engine's work.
 //!
-//! **Invariant:** this crate does no I/O. It names types and rules only, so that any crate may depend on it.
+//! **Invariant:** this crate does no I/O, so that any crate may depend on it; only the feature `serve`, for connectors
+//! that are executables of their own, reads standard input and writes standard output.
 //!
 //! Start reading at [`Connector`]; its methods carry the numbered rules (R1, R2, …).
 
@@ -20,6 +21,8 @@ mod page;
 mod profile;
 pub mod protocol;
 mod schema;
+#[cfg(feature = "serve")]
+mod serve;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use connector::{
@@ -34,3 +37,5 @@ pub use options::{Options, Secret};
 pub use page::{JsonPointer, Page, PageStream, ReadItem};
 pub use profile::Profile;
 pub use schema::{DataType, SchemaError, StructField, StructType};
+#[cfg(feature = "serve")]
+pub use serve::{ServeError, serve, serve_on};

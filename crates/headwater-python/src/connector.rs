@@ -147,16 +147,22 @@ impl WorkerConnector {
         })
     }
 
-    fn read_part<'a>(&'a self, table: &str, partition: &Partition, options: &Options) -> PageStream<'a> {
+    fn read_part<'a>(
+        &'a self,
+        table: &str,
+        partition: &Partition,
+        options: &Options,
+        stream: bool,
+    ) -> PageStream<'a> {
         let (table, options) = (table.to_owned(), options.clone());
         match raw(partition) {
-            Ok(partition) => self.read(Call::ReadPartition { table, partition, options }),
+            Ok(partition) => self.read(Call::ReadPartition { table, partition, options, stream }),
             Err(error) => Box::pin(futures::stream::once(async move { Err(error) })),
         }
     }
 
-    async fn ask_partitioned(&self, table: &str) -> Result<bool, ConnectorError> {
-        self.call(Call::IsPartitioned { table: table.to_owned() }).await
+    async fn ask_partitioned(&self, table: &str, stream: bool) -> Result<bool, ConnectorError> {
+        self.call(Call::IsPartitioned { table: table.to_owned(), stream }).await
     }
 }
 
@@ -277,7 +283,7 @@ impl Connector for WorkerConnector {
 #[async_trait]
 impl SupportsPartition for WorkerConnector {
     async fn is_partitioned(&self, table: &str) -> Result<bool, ConnectorError> {
-        self.ask_partitioned(table).await
+        self.ask_partitioned(table, false).await
     }
 
     async fn get_partitions(&self, table: &str, options: &Options) -> Result<Vec<Partition>, ConnectorError> {
@@ -291,14 +297,14 @@ impl SupportsPartition for WorkerConnector {
         partition: &'a Partition,
         options: &'a Options,
     ) -> PageStream<'a> {
-        self.read_part(table, partition, options)
+        self.read_part(table, partition, options, false)
     }
 }
 
 #[async_trait]
 impl SupportsPartitionedStream for WorkerConnector {
     async fn is_partitioned(&self, table: &str) -> Result<bool, ConnectorError> {
-        self.ask_partitioned(table).await
+        self.ask_partitioned(table, true).await
     }
 
     async fn latest_offset(
@@ -329,7 +335,7 @@ impl SupportsPartitionedStream for WorkerConnector {
         partition: &'a Partition,
         options: &'a Options,
     ) -> PageStream<'a> {
-        self.read_part(table, partition, options)
+        self.read_part(table, partition, options, true)
     }
 }
 

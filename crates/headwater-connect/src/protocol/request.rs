@@ -39,14 +39,14 @@ pub enum Call {
     ReadTable { table: String, start: Option<Offset>, options: Options },
     /// Deletions since an offset.
     ReadTableDeletes { table: String, start: Option<Offset>, options: Options },
-    /// Whether a table is read in parts.
-    IsPartitioned { table: String },
+    /// Whether a table is read in parts, as a stream or as a batch.
+    IsPartitioned { table: String, stream: bool },
     /// The offset that the source has reached.
     LatestOffset { table: String, start: Offset, options: Options },
     /// The parts of a table, or of what lies between two offsets.
     GetPartitions { table: String, options: Options, start: Option<Offset>, end: Option<Offset> },
     /// Records of one part: a JSON object of the connector's.
-    ReadPartition { table: String, partition: Box<RawValue>, options: Options },
+    ReadPartition { table: String, partition: Box<RawValue>, options: Options, stream: bool },
     /// Namespaces one level below another.
     ListNamespaces { prefix: Vec<String> },
     /// Tables of a namespace.
@@ -91,7 +91,7 @@ impl Call {
             | Call::ReadTableMetadata { table, .. }
             | Call::ReadTable { table, .. }
             | Call::ReadTableDeletes { table, .. }
-            | Call::IsPartitioned { table }
+            | Call::IsPartitioned { table, .. }
             | Call::LatestOffset { table, .. }
             | Call::GetPartitions { table, .. }
             | Call::ReadPartition { table, .. } => Some(table),
@@ -175,9 +175,11 @@ impl Serialize for Request {
                 map.serialize_entry("start", start)?;
                 map.serialize_entry("end", end)?;
             }
-            Call::ReadPartition { partition, options, .. } => {
+            Call::IsPartitioned { stream, .. } => map.serialize_entry("stream", stream)?,
+            Call::ReadPartition { partition, options, stream, .. } => {
                 map.serialize_entry("partition", partition)?;
                 map.serialize_entry("options", &Texts(options))?;
+                map.serialize_entry("stream", stream)?;
             }
             Call::ListNamespaces { prefix } => map.serialize_entry("prefix", prefix)?,
             Call::ListTablesInNamespace { namespace } => map.serialize_entry("namespace", namespace)?,
@@ -188,7 +190,6 @@ impl Serialize for Request {
             Call::Spec
             | Call::TestConnection
             | Call::ListTables
-            | Call::IsPartitioned { .. }
             | Call::AgentOperations
             | Call::Unknown { .. } => {}
         }
@@ -246,6 +247,7 @@ struct Wire {
     #[serde(default, deserialize_with = "present")]
     end: Option<Option<Offset>>,
     partition: Option<Box<RawValue>>,
+    stream: Option<bool>,
     prefix: Option<Vec<String>>,
     namespace: Option<Vec<String>>,
     operation: Option<String>,
@@ -272,7 +274,9 @@ impl Wire {
             "read_table_metadata" => Call::ReadTableMetadata { table: named(table)?, options },
             "read_table" => Call::ReadTable { table: named(table)?, start, options },
             "read_table_deletes" => Call::ReadTableDeletes { table: named(table)?, start, options },
-            "is_partitioned" => Call::IsPartitioned { table: named(table)? },
+            "is_partitioned" => {
+                Call::IsPartitioned { table: named(table)?, stream: self.stream.unwrap_or(false) }
+            }
             "latest_offset" => {
                 Call::LatestOffset { table: named(table)?, start: start.ok_or("start")?, options }
             }
@@ -283,6 +287,7 @@ impl Wire {
                 table: named(table)?,
                 partition: object(self.partition).ok_or("partition")?,
                 options,
+                stream: self.stream.unwrap_or(false),
             },
             "list_namespaces" => Call::ListNamespaces { prefix: self.prefix.unwrap_or_default() },
             "list_tables_in_namespace" => {
@@ -327,11 +332,11 @@ mod tests {
             r#"{"id":4,"call":"read_table","table":"t","start":{"n":123456789012345678901234567890,"f":1.10},"options":{}}"#,
         );
         round(r#"{"id":5,"call":"read_table_deletes","table":"t","start":{},"options":{}}"#);
-        round(r#"{"id":5,"call":"is_partitioned","table":"t"}"#);
+        round(r#"{"id":5,"call":"is_partitioned","table":"t","stream":true}"#);
         round(r#"{"id":5,"call":"latest_offset","table":"t","start":{},"options":{}}"#);
         round(r#"{"id":5,"call":"get_partitions","table":"t","options":{},"start":null,"end":null}"#);
         round(
-            r#"{"id":5,"call":"read_partition","table":"t","partition":{"b":1e400,"a":18446744073709551616},"options":{}}"#,
+            r#"{"id":5,"call":"read_partition","table":"t","partition":{"b":1e400,"a":18446744073709551616},"options":{},"stream":false}"#,
         );
         round(r#"{"id":5,"call":"list_namespaces","prefix":["a"]}"#);
         round(r#"{"id":5,"call":"list_tables_in_namespace","namespace":["a","b"]}"#);
