@@ -475,10 +475,11 @@ impl Strings {
 
 impl JsonPointer {
     /// The raw JSON of the value at this place, or `None` where there is none (a member or an item is missing, or
-    /// something on the way is not a container). Of two equal keys the first counts.
+    /// something on the way is not a container). Which of two equal keys counts is left open.
     ///
-    /// The document is read up to the end of that value only; what is passed over is checked as far as
-    /// [`run_end`] does. The decoder checks bodies fully.
+    /// The document is read up to the end of that value only, and what is passed over is checked as far as
+    /// [`run_end`] does; or, where the value is among the last bytes of an object, behind the records, from there on only.
+    /// The decoder checks bodies fully.
     ///
     /// # Errors
     /// [`ConnectorError::BadResponse`] where the document is malformed or ends too early.
@@ -492,7 +493,14 @@ impl JsonPointer {
     /// As [`JsonPointer::find`].
     pub fn find_range(&self, body: &[u8]) -> Result<Option<Range<usize>>, ScanError> {
         let mut at = skip_space(body, 0);
-        for token in self.tokens() {
+        let mut tokens = self.tokens().iter();
+        if body.len() > LONG_BYTES
+            && let Some(value) = tokens.as_slice().first().and_then(|token| find_last_member(body, at, token))
+        {
+            at = value;
+            tokens.next();
+        }
+        for token in tokens {
             let found = match body.get(at) {
                 Some(b'{') => find_member(body, at, token)?,
                 Some(b'[') => find_item(body, at, token)?,
@@ -514,6 +522,51 @@ fn fast_value_end(body: &[u8], at: usize) -> Result<usize, ScanError> {
     match body.get(at) {
         Some(b'{' | b'[') => container_end(body, at),
         _ => scalar_end(body, at),
+    }
+}
+
+/// A document that is not longer is read from the start.
+const LONG_BYTES: usize = 8 * 1024;
+/// How many bytes of a longer one are looked at from its end.
+const TAIL_BYTES: usize = 1024;
+
+/// The place of the value of member `token`, where the document is the object at `at` and the member is among its last
+/// bytes. For a document that is JSON the answer is right; for another there may be one as well.
+///
+/// A quote behind a comma or a brace, from which on the document reads as members, a closing brace and its end,
+/// opens a key of the outermost object. It does not close a string: then the quotes behind it would be in pairs, and read as
+/// members they are not. Nor is it inside a string: there a quote stands behind a backslash. And only one level is left to be closed.
+fn find_last_member(body: &[u8], at: usize, token: &str) -> Option<usize> {
+    // Names that are escaped where they stand are found from the start.
+    if body.get(at) != Some(&b'{') || token.contains(['"', '\\']) {
+        return None;
+    }
+    let from = body.len().saturating_sub(TAIL_BYTES).max(at + 1);
+    let mut end = body.len();
+    loop {
+        let key = from + body.get(from..end)?.windows(token.len() + 2).rposition(|w| is_quoted(w, token))?;
+        let before = body.get(from - 1..key)?.trim_ascii_end().last();
+        if let (Some(b',' | b'{'), Some(value)) = (before, last_members(body, key)) {
+            return Some(value);
+        }
+        end = key + token.len() + 1;
+    }
+}
+
+fn is_quoted(text: &[u8], token: &str) -> bool {
+    matches!(text, [b'"', inner @ .., b'"'] if inner == token.as_bytes())
+}
+
+/// The place of the first value, where members, a closing brace and the document's end follow from the key at `at` on.
+fn last_members(body: &[u8], at: usize) -> Option<usize> {
+    let first = key_end(body, at).ok()?;
+    let mut value = first;
+    loop {
+        let end = value_end(body, value).ok()?;
+        match next_item(body, end, b'}').ok()? {
+            Some(key) => value = key_end(body, key).ok()?,
+            None => return (skip_space(body, skip_space(body, end) + 1) == body.len()).then_some(first),
+        }
     }
 }
 
@@ -583,7 +636,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    use super::{MAX_DEPTH, ScanError, container_end, value_end};
+    use super::{MAX_DEPTH, ScanError, container_end, find_last_member, find_member, value_end};
     use crate::JsonPointer;
 
     fn find(pointer: &str, body: &str) -> Result<Option<String>, String> {
@@ -614,6 +667,27 @@ mod tests {
         check("/missing", None);
         check("/z/deeper", None);
         check("", Some(body.trim()));
+    }
+
+    #[test]
+    fn a_member_is_found_from_the_end_where_it_is_one() {
+        let records = format!(r#"{{"data":[{}]"#, r#"{"next":"no","a":",\"next\":1"},"#.repeat(999) + "{}");
+        let check = |rest: &str, expect: Option<&str>| {
+            let body = format!("{records}{rest}");
+            assert_eq!(find("/next", &body), Ok(expect.map(str::to_owned)), "{rest}");
+        };
+        check(r#","next":"yes"}"#, Some("\"yes\""));
+        check(" , \"next\" : {\"next\":1} , \"z\":\"}\" } \n", Some("{\"next\":1}"));
+        check(r#","z":{"next":"no"}}"#, None);
+        check(r#","z":[{"next":"no"}],"y":"\\"}"#, None);
+        check(r#","z":"\"next\":1}","y":",\"next\":2"}"#, None);
+        check(r#","a\"next":"no"}"#, None);
+        check(r#","a,\"next":"no"}"#, None);
+        check(r#"}"#, None);
+        check(&format!(r#","next":"far","z":"{}"}}"#, "x".repeat(2000)), Some("\"far\""));
+        let error = find("/next", &format!(r#"{records},"next":"yes""#)).map(|_| ());
+        assert_eq!(error, Ok(()), "what is behind the value is not looked at");
+        assert!(find("/next", &format!(r#"{records},"next":"yes"#)).is_err());
     }
 
     #[test]
@@ -671,6 +745,27 @@ mod tests {
             prop_assert_eq!(value_end(body.as_bytes(), 0), Ok(text.len()));
             if value.is_array() || value.is_object() {
                 prop_assert_eq!(container_end(body.as_bytes(), 0), Ok(text.len()));
+            }
+        }
+
+        #[test]
+        fn a_member_is_the_one_that_another_parser_finds(
+            members in proptest::collection::vec((",|:|[ab,:\"{}\\\\]{0,3}", prop_oneof![json(), "[ab,:\"{}]{0,9}".prop_map(Value::from)]), 0..6),
+            wanted in ",|:|[ab,:\"{}\\\\]{0,3}", pretty: bool,
+        ) {
+            let value = Value::Object(members.into_iter().collect());
+            let body = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let value_at = |place: Option<usize>| place.map(|at| {
+                let end = value_end(body.as_bytes(), at).unwrap();
+                serde_json::from_str::<Value>(&body[at..end]).unwrap()
+            });
+            let from_start = find_member(body.as_bytes(), 0, &wanted).unwrap();
+            let found = value_at(from_start);
+            prop_assert_eq!(found.as_ref(), value.get(&wanted));
+            let from_end = find_last_member(body.as_bytes(), 0, &wanted);
+            prop_assert!(from_end.is_none() || from_end == from_start);
+            if wanted.bytes().all(|b| b != b'"' && b != b'\\') && body.len() < super::TAIL_BYTES {
+                prop_assert_eq!(from_end, from_start);
             }
         }
 
