@@ -92,7 +92,8 @@ impl Bytes {
     #[cold]
     #[inline(never)]
     fn grow(&mut self, more: usize) {
-        let room = self.expected.max(2 * self.room.len()).max(self.len + more).max(64);
+        let larger = self.room.len() + self.room.len() / 2;
+        let room = self.expected.max(larger).max(self.len + more).max(64);
         if self.room.is_empty() {
             // Zeroed memory often comes for free.
             self.room = vec![0; room];
@@ -103,7 +104,7 @@ impl Bytes {
 
     /// Gives the bytes away, and expects about as many again.
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        self.expected = self.len + self.len / 8;
+        self.expected = self.len + self.len / 32;
         let mut bytes = std::mem::take(&mut self.room);
         bytes.truncate(std::mem::take(&mut self.len));
         if bytes.len() < bytes.capacity() / 2 {

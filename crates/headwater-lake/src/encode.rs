@@ -10,7 +10,6 @@ use arrow_array::{RecordBatch, StructArray};
 use arrow_schema::{FieldRef, SchemaRef};
 use bytes::{Bytes, BytesMut};
 use delta_kernel::expressions::ColumnName;
-use delta_kernel_default_engine::stats::FileStatsAccumulator;
 use headwater_connect::{BoxError, StructType};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::add_encoded_arrow_schema_to_metadata;
@@ -24,6 +23,7 @@ use parquet::file::writer::SerializedFileWriter;
 use crate::adapt::batch_bytes;
 use crate::kernel::{kernel_schema, stats_json};
 use crate::schema::{physical, physical_arrow, physical_name, stats_columns};
+use crate::stats::FileStats;
 use crate::tune;
 
 /// Rows at which a row group is closed.
@@ -133,7 +133,7 @@ pub(crate) struct Encoder {
     writer: SerializedFileWriter<Out>,
     factory: ArrowRowGroupWriterFactory,
     out: Out,
-    stats: FileStatsAccumulator,
+    stats: FileStats,
     /// Writers of the row group that is open, a list of leaves for each column.
     group: Option<Vec<Vec<ArrowColumnWriter>>>,
     group_rows: usize,
@@ -168,7 +168,7 @@ impl Encoder {
             writer,
             factory,
             out,
-            stats: FileStatsAccumulator::new(&layout.stats, &layout.kernel),
+            stats: FileStats::new(&layout.stats, &layout.kernel),
             group: None,
             group_rows: 0,
             groups: 0,

@@ -27,6 +27,7 @@ mod protocol;
 mod read;
 mod rows;
 mod schema;
+mod stats;
 mod store;
 mod table;
 mod tune;
