@@ -58,7 +58,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("siphasher", &["headwater-cdc", "headwater-python"]),
     ("rustix", &["headwater-python"]),
     ("parquet-variant", &["headwater-decode"]),
-    ("parquet-variant-json", &["headwater-decode"]),
     ("arrow-json", &["headwater-bench", "headwater-cli"]),
 ];
 
