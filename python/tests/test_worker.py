@@ -450,3 +450,20 @@ class One(Base):
         client.send("read_table", table="t", start=None, options={})
         alive = next(message["alive"] for message in client.messages() if "alive" in message)
         assert alive["requests"] == 4
+
+
+def test_an_offset_is_what_it_was_when_the_read_returned(tmp_path: Path) -> None:
+    text = """
+class Moves(Base):
+    def read_table(self, table_name, start_offset, table_options):
+        offset = {"at": [0]}
+        def records():
+            for n in range(3):
+                offset["at"].append(n)
+                offset["seen"] = {n}
+                yield {"id": n}
+        return records(), offset
+"""
+    with worker("--path", write(tmp_path / "moves", moves=text)) as client:
+        client.open()
+        assert client.read("t", {}) == ([{"id": 0}, {"id": 1}, {"id": 2}], {"at": [0]})

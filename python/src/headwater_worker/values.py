@@ -12,9 +12,12 @@ OFFSET_DEPTH = 64
 
 
 def exact_json(value: Any, what: str) -> Any:
-    """`value` itself, if JSON carries it exactly: for offsets and partitions, which come back later."""
+    """`value` as JSON carries it, exactly: for offsets and partitions, which come back later.
+
+    A copy: some connectors go on with the same object while their records are still being read.
+    """
     _check(value, what, 0)
-    return value
+    return json.loads(json.dumps(value))
 
 
 def _check(value: Any, path: str, depth: int) -> None:
