@@ -150,7 +150,10 @@ async fn plan(
     let named: BTreeSet<String> = requirements.iter().map(|r| requirements::name_of(r)).collect();
     let nice = COMPANIONS.iter().chain(&["orjson"]).map(|name| (*name).to_owned());
     let nice = nice.filter(|name| !named.contains(&requirements::name_of(name))).collect();
-    Ok((python, Some(Plan { folder: folder.to_owned(), requirements, from_file, nice })))
+    // Since this version one pip can install into another environment; bringing one along for each takes seconds.
+    let lends_pip = needs.pip.is_some_and(|version| version >= vec![22, 3]);
+    let folder = folder.to_owned();
+    Ok((python, Some(Plan { folder, requirements, from_file, nice, lends_pip })))
 }
 
 /// The Python of the environment for `plan`. Makes the environment where there is none.

@@ -4,6 +4,8 @@
 mod decoding;
 #[cfg(test)]
 mod edge;
+#[cfg(test)]
+mod landing;
 mod reference;
 #[cfg(test)]
 mod vectors;

@@ -95,6 +95,15 @@ def imported(path):
     return imports.names
 
 
+def pip_version():
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return [int(part) for part in version("pip").split(".")[:2]]
+    except (PackageNotFoundError, ValueError):
+        return None
+
+
 def main():
     path, extras = sys.argv[1], sys.argv[2:]
     told = project(path if os.path.isdir(path) else os.path.dirname(path), extras)
@@ -102,6 +111,7 @@ def main():
     used = [name for name in COMPANIONS if name in names]
     told["companions"] = [COMPANIONS[name] for name in used]
     told["missing"] = [COMPANIONS[name] for name in used if find_spec(name) is None]
+    told["pip"] = pip_version()
     print(json.dumps(told))
 
 

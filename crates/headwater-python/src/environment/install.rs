@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::last_output;
 use super::python::Python;
+use super::requirements::index_options;
 use crate::error::steps;
 use crate::{PrepareError, Progress};
 
@@ -48,6 +49,8 @@ pub(super) struct Plan {
     pub(super) from_file: Option<String>,
     /// What is installed where that works.
     pub(super) nice: Vec<String>,
+    /// The interpreter has a pip that can install into the environment.
+    pub(super) lends_pip: bool,
 }
 
 impl Plan {
@@ -76,7 +79,11 @@ pub(super) async fn make(
 ) -> Result<(), PrepareError> {
     progress(Progress::Step(steps::VENV));
     let mut venv = Command::new(&python.executable);
-    venv.args(["-I", "-m", "venv", "--clear"]).arg(folder);
+    venv.args(["-I", "-m", "venv", "--clear"]);
+    if plan.lends_pip {
+        venv.arg("--without-pip");
+    }
+    venv.arg(folder);
     run(venv, connector, steps::VENV, progress).await?;
     register_framework(folder, python).map_err(|source| PrepareError::File {
         action: "write",
@@ -85,7 +92,7 @@ pub(super) async fn make(
     })?;
 
     progress(Progress::Step(steps::INSTALL));
-    let mut install = pip(folder, plan);
+    let mut install = pip(python, folder, plan);
     install.args(&plan.requirements);
     if let Some(text) = &plan.from_file {
         let list = folder.join("requirements.txt");
@@ -100,8 +107,9 @@ pub(super) async fn make(
         run(install, connector, steps::INSTALL, progress).await?;
     }
     if !plan.nice.is_empty() {
-        let mut install = pip(folder, plan);
-        install.args(["--retries", "0", "--timeout", "10", "--only-binary", ":all:"]).args(&plan.nice);
+        let mut install = pip(python, folder, plan);
+        install.args(["--retries", "0", "--timeout", "10", "--only-binary", ":all:"]);
+        install.args(index_options(plan.from_file.as_deref().unwrap_or_default())).args(&plan.nice);
         if let Err(PrepareError::Step { output, .. }) =
             run(install, connector, steps::INSTALL, progress).await
         {
@@ -112,11 +120,19 @@ pub(super) async fn make(
     Ok(())
 }
 
-fn pip(folder: &Path, plan: &Plan) -> Command {
-    let mut command = Command::new(folder.join("bin").join("python"));
+fn pip(python: &Python, folder: &Path, plan: &Plan) -> Command {
+    let own = folder.join("bin").join("python");
+    let mut command = if plan.lends_pip {
+        let mut command = Command::new(&python.executable);
+        command.args(["-P", "-m", "pip", "--python"]).arg(own);
+        command
+    } else {
+        let mut command = Command::new(own);
+        command.args(["-I", "-m", "pip"]);
+        command
+    };
     command
-        .args(["-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-color"])
-        .args(["--progress-bar", "off"])
+        .args(["install", "--disable-pip-version-check", "--no-input", "--no-color", "--progress-bar", "off"])
         .current_dir(&plan.folder);
     command
 }

@@ -51,6 +51,8 @@ pub(crate) struct Inspection {
     pub(crate) companions: Vec<String>,
     /// Those of them that this interpreter does not have.
     pub(crate) missing: Vec<String>,
+    /// Version of the interpreter's own pip.
+    pub(crate) pip: Option<Vec<u32>>,
 }
 
 /// Finds an interpreter that `wanted` (a list such as `>=3.12,<4`) takes, besides being new enough.

@@ -52,6 +52,24 @@ pub(crate) fn rewritten(text: &str, folder: &Path) -> String {
     lines.join("\n")
 }
 
+/// The options of a list that say where packages come from; what is installed besides comes from there, too.
+pub(crate) fn index_options(text: &str) -> Vec<String> {
+    const OPTIONS: &[&str] = &["--no-index", "--index-url", "-i", "--extra-index-url", "--find-links", "-f"];
+    let lines = text.lines().map(|line| line.split(" #").next().unwrap_or_default().trim());
+    let options = lines.filter(|line| {
+        let name = line.split(|c: char| c == '=' || c.is_whitespace()).next().unwrap_or_default();
+        OPTIONS.contains(&name)
+    });
+    options
+        .flat_map(|line| {
+            let (name, value) =
+                line.split_once(|c: char| c == '=' || c.is_whitespace()).unwrap_or((line, ""));
+            [name, value.trim()].map(str::to_owned)
+        })
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
 /// Says whether a line installs the folder that it stands in.
 fn is_itself(line: &str) -> bool {
     let target = ["--editable", "-e"].iter().find_map(|option| line.strip_prefix(option)).unwrap_or(line);
@@ -64,7 +82,7 @@ fn is_itself(line: &str) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::{is_framework, name_of, rewritten};
+    use super::{index_options, is_framework, name_of, rewritten};
 
     #[test]
     fn names_are_compared_as_indexes_do() {
@@ -73,6 +91,16 @@ mod tests {
         assert!(is_framework("lakeflow_community_connectors >=0.1.0,<1.0"));
         assert!(is_framework("lakeflow-community-connectors @ git+https://git.example.org/x"));
         assert!(!is_framework("lakeflow-community-connectors-extra"));
+    }
+
+    #[test]
+    fn a_list_says_where_packages_come_from() {
+        let text =
+            "a==1\n--no-index\n--find-links /wheels # here\n-i=https://x.example.org/simple\n--hash=1\n";
+        assert_eq!(
+            index_options(text),
+            ["--no-index", "--find-links", "/wheels", "-i", "https://x.example.org/simple"]
+        );
     }
 
     #[test]

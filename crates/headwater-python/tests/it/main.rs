@@ -7,7 +7,11 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod environments;
+#[path = "../../../headwater-decode/tests/it/landing.rs"]
+mod landing;
 mod python;
 mod served;
 mod support;
+mod values;
 mod workers;
