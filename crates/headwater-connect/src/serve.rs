@@ -456,3 +456,198 @@ fn raw(value: &impl Serialize) -> Result<Box<RawValue>, Failure> {
     serde_json::value::to_raw_value(value)
         .map_err(|error| Failure::new(FailureKind::Bug, format!("the result is not JSON: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use futures::StreamExt;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
+    use tokio::sync::mpsc;
+    use tokio::task::JoinSet;
+
+    use super::{ServeError, serve_on};
+    use crate::{
+        Connector, ConnectorError, ConnectorFactory, Offset, Options, Page, PageStream, ReadItem, StructType,
+        TableMetadata,
+    };
+
+    /// A table `ends`, one that never does, and calls that never answer.
+    struct Test;
+
+    #[async_trait]
+    impl ConnectorFactory for Test {
+        fn name(&self) -> &str {
+            "test"
+        }
+
+        fn connector_spec(&self) -> Option<&str> {
+            None
+        }
+
+        async fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
+            match options.get("token") {
+                Some(_) => Ok(Box::new(Test)),
+                None => Err(ConnectorError::MissingOption { name: "token".into(), hint: "set it".into() }),
+            }
+        }
+    }
+
+    #[async_trait]
+    impl Connector for Test {
+        async fn list_tables(&self) -> Result<Vec<String>, ConnectorError> {
+            Ok(vec!["ends".into()])
+        }
+
+        async fn get_table_schema(&self, _: &str, _: &Options) -> Result<StructType, ConnectorError> {
+            futures::future::pending().await
+        }
+
+        async fn read_table_metadata(&self, _: &str, _: &Options) -> Result<TableMetadata, ConnectorError> {
+            Err(ConnectorError::bug("no metadata"))
+        }
+
+        fn read_table<'a>(
+            &'a self,
+            table: &'a str,
+            start: Option<&'a Offset>,
+            _: &'a Options,
+        ) -> PageStream<'a> {
+            let page = Ok(ReadItem::Page(Page::json_array(r#"[{"n":1},{"n":2}]"#)));
+            let end = start.cloned();
+            match table {
+                "ends" => futures::stream::iter([page, Ok(ReadItem::End(end))]).boxed(),
+                "cut" => futures::stream::iter([page]).boxed(),
+                _ => futures::stream::iter([page]).chain(futures::stream::pending()).boxed(),
+            }
+        }
+    }
+
+    struct Driven {
+        to: DuplexStream,
+        from: tokio::io::Lines<BufReader<DuplexStream>>,
+        interrupts: mpsc::UnboundedSender<()>,
+        worker: JoinSet<Result<(), ServeError>>,
+    }
+
+    impl Driven {
+        fn start() -> Self {
+            let (to, input) = duplex(1 << 16);
+            let (output, from) = duplex(1 << 16);
+            let (interrupts, mut receiver) = mpsc::unbounded_channel();
+            let mut worker = JoinSet::new();
+            worker.spawn(async move {
+                serve_on(&Test, input, output, futures::stream::poll_fn(|cx| receiver.poll_recv(cx))).await
+            });
+            Self { to, from: BufReader::new(from).lines(), interrupts, worker }
+        }
+
+        async fn send(&mut self, line: &str) {
+            self.to.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        }
+
+        /// The next line that is no sign of life.
+        async fn line(&mut self) -> String {
+            loop {
+                let line = self.from.next_line().await.unwrap().unwrap();
+                if !line.starts_with("{\"alive\"") {
+                    return line;
+                }
+            }
+        }
+
+        async fn check(&mut self, request: &str, expect: &str) {
+            self.send(request).await;
+            let line = self.line().await;
+            assert!(line.starts_with(expect), "{request}: {line}");
+        }
+
+        async fn open(&mut self) {
+            self.check(
+                r#"{"id":1,"call":"hello","protocols":[1,2],"headwater":"x"}"#,
+                r#"{"id":1,"result":{"protocol":1"#,
+            )
+            .await;
+            self.check(
+                r#"{"id":2,"call":"open","options":{"token":"s"}}"#,
+                r#"{"id":2,"result":{"connector":"test","abilities":[]}}"#,
+            )
+            .await;
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_are_answered_as_the_protocol_says() {
+        let mut driven = Driven::start();
+        driven
+            .check(
+                r#"{"id":1,"call":"hello","protocols":[9],"headwater":"x"}"#,
+                r#"{"id":1,"error":{"kind":"protocol""#,
+            )
+            .await;
+        driven
+            .check(
+                r#"{"id":2,"call":"list_tables"}"#,
+                r#"{"id":2,"error":{"kind":"protocol","message":"`list_tables` came before `open`""#,
+            )
+            .await;
+        driven.check(r#"{"id":3,"call":"open","options":{}}"#, r#"{"id":3,"error":{"kind":"missing_option","message":"set it","retry":"never","option":"token"}}"#).await;
+        driven.open().await;
+        driven.check(r#"{"id":4,"call":"spec"}"#, r#"{"id":4,"result":null}"#).await;
+        driven.check(r#"{"id":5,"call":"list_tables"}"#, r#"{"id":5,"result":["ends"]}"#).await;
+        driven.check(r#"{"id":6,"call":"fly"}"#, r#"{"id":6,"error":{"kind":"unknown_call""#).await;
+        driven
+            .check(r#"{"id":7,"call":"list_namespaces"}"#, r#"{"id":7,"error":{"kind":"unknown_call""#)
+            .await;
+        driven
+            .check(
+                r#"{"id":8,"call":"read_partition","table":"t","partition":{}}"#,
+                r#"{"id":8,"error":{"kind":"unknown_call""#,
+            )
+            .await;
+        driven
+            .check(
+                r#"{"id":9,"call":"read_table","table":"ends","start":{"n":1.10}}"#,
+                r#"{"id":9,"records":2,"bytes":17}"#,
+            )
+            .await;
+        assert_eq!(driven.line().await, r#"[{"n":1},{"n":2}]"#);
+        assert_eq!(driven.line().await, r#"{"id":9,"end":{"n":1.10}}"#);
+        driven.check(r#"{"id":10,"call":"read_table","table":"cut"}"#, r#"{"id":10,"records":2"#).await;
+        driven.line().await;
+        assert!(driven.line().await.contains("a read ended without an end offset"));
+        drop(driven.to);
+        driven.worker.join_next().await.unwrap().unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_can_be_interrupted_and_signs_of_life_come_meanwhile() {
+        let mut driven = Driven::start();
+        driven.open().await;
+        // One that comes while nothing is asked means nothing.
+        driven.interrupts.send(()).unwrap();
+        driven.check(r#"{"id":3,"call":"list_tables"}"#, r#"{"id":3,"result""#).await;
+        driven.send(r#"{"id":4,"call":"get_table_schema","table":"t"}"#).await;
+        assert!(driven.from.next_line().await.unwrap().unwrap().starts_with("{\"alive\""));
+        driven.interrupts.send(()).unwrap();
+        assert!(driven.line().await.starts_with(r#"{"id":4,"error":{"kind":"cancelled""#));
+        driven.check(r#"{"id":5,"call":"read_table","table":"endless"}"#, r#"{"id":5,"records":2"#).await;
+        driven.line().await;
+        driven.interrupts.send(()).unwrap();
+        assert!(driven.line().await.starts_with(r#"{"id":5,"error":{"kind":"cancelled""#));
+        driven.check(r#"{"id":6,"call":"list_tables"}"#, r#"{"id":6,"result""#).await;
+        // The input ends in the middle of a request.
+        driven.send(r#"{"id":7,"call":"get_table_schema","table":"t"}"#).await;
+        drop(driven.to);
+        driven.worker.join_next().await.unwrap().unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_not_a_request_ends_the_worker_with_an_error() {
+        for line in ["hello", "[]", "{}", r#"{"id":1,"call":"read_table"}"#] {
+            let mut driven = Driven::start();
+            driven.send(line).await;
+            let ended = driven.worker.join_next().await.unwrap().unwrap();
+            assert!(matches!(ended, Err(ServeError::Request(_))), "{line}: {ended:?}");
+        }
+    }
+}

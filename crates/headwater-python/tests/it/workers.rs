@@ -290,3 +290,59 @@ async fn a_worker_waits_while_nobody_reads() {
     assert!(last.unwrap_or_default() < 5, "{last:?}");
     stream.next().await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_worker_that_says_nothing_at_all_is_given_up() {
+    let project = Project::new();
+    let connector =
+        project.connect(&project.command("for id, call, request in requests(): time.sleep(600)")).await;
+    // From here on time passes as soon as everything waits.
+    tokio::time::pause();
+    let error = connector.list_tables().await.unwrap_err();
+    assert!(
+        matches!(&error, ConnectorError::Timeout { after, .. } if *after == Duration::from_secs(120)),
+        "{error}"
+    );
+    assert!(chain(&error).contains("not even a sign of life"), "{}", chain(&error));
+}
+
+#[tokio::test]
+async fn a_flood_on_standard_error_does_not_stop_a_read() {
+    let project = Project::new();
+    let connector = project
+        .connect(&project.command(
+            "for id, call, request in requests():
+    for n in range(300): sys.stderr.write('x' * 99_999 + '\\n')
+    sys.stderr.write('y' * 20_000_000)
+    sys.stderr.flush()
+    records(id, [{'n': 1}])
+    send(id=id, end=None)",
+        ))
+        .await;
+    let (records, end) = drain(connector.read_table("t", None, &Options::new())).await.unwrap();
+    assert_eq!((records.len(), end), (1, None));
+}
+
+#[test]
+fn nothing_is_left_when_the_runtime_ends() {
+    let project = Project::new();
+    let definition =
+        project.command("for id, call, request in requests(): send(id=id, result=[str(os.getpid())])");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (connector, process) = runtime.block_on(async {
+        let connector = project.connect(&definition).await;
+        let process: u64 = connector.list_tables().await.unwrap()[0].parse().unwrap();
+        (connector, process)
+    });
+    assert!(runs(process));
+    drop(runtime);
+    drop(connector);
+    // A killed process is gone as soon as the system has come to it.
+    let mut turns = 0;
+    while runs(process) {
+        std::thread::yield_now();
+        turns += 1;
+        assert!(turns < 1_000_000, "the worker still runs");
+    }
+    assert_eq!(project.temp_folders(), 0);
+}
