@@ -757,7 +757,7 @@ mod tests {
             let body = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
             let value_at = |place: Option<usize>| place.map(|at| {
                 let end = value_end(body.as_bytes(), at).unwrap();
-                serde_json::from_str::<Value>(&body[at..end]).unwrap()
+                serde_json::from_str::<Value>(body.get(at..end).unwrap()).unwrap()
             });
             let from_start = find_member(body.as_bytes(), 0, &wanted).unwrap();
             let found = value_at(from_start);

@@ -155,6 +155,7 @@ where
                 worker: factory.name().to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 runtime: "Rust".to_owned(),
+                values: None,
             };
             result(id, &hello)?
         }

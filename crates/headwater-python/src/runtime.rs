@@ -122,7 +122,10 @@ impl Runtime {
             None => Box::new(is_secret_name),
         };
         let profile = match definition.source {
-            ConnectorSource::Command { .. } => Profile::Json,
+            ConnectorSource::Command { .. } => match &worker {
+                Some(worker) if worker.hello().values.as_deref() == Some("python") => Profile::Python,
+                _ => Profile::Json,
+            },
             _ => Profile::Python,
         };
         let parallel_parts = self.settings.parallel_parts.max(1);

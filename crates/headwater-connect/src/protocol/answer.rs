@@ -219,6 +219,9 @@ pub struct Hello {
     /// What it runs on.
     #[serde(default, deserialize_with = "null_is_default")]
     pub runtime: String,
+    /// `python` where its values are Python's; else they are JSON's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<String>,
 }
 
 /// The result of `open`.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use headwater_connect::{ConnectorError, Options, Retry};
+use headwater_connect::{ConnectorError, Options, Profile, Retry};
 
 use crate::support::{Project, chain, drain, eventually, file, options, runs};
 
@@ -345,4 +345,15 @@ fn nothing_is_left_when_the_runtime_ends() {
         assert!(turns < 1_000_000, "the worker still runs");
     }
     assert_eq!(project.temp_folders(), 0);
+}
+
+#[tokio::test]
+async fn an_executable_says_whether_its_values_are_those_of_python() {
+    let project = Project::new();
+    assert_eq!(project.factory(&project.command("for _ in requests(): pass")).await.profile(), Profile::Json);
+    let python = project.command("");
+    let text = std::fs::read_to_string(project.folder.path().join("worker.py")).unwrap();
+    let text = text.replace(r#""protocol": 1,"#, r#""protocol": 1, "values": "python","#);
+    project.write("worker.py", &format!("{text}\nfor _ in requests(): pass\n"));
+    assert_eq!(project.factory(&python).await.profile(), Profile::Python);
 }
