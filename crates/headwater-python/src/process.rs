@@ -224,3 +224,27 @@ fn describe(status: ExitStatus) -> String {
         (None, None) => "it ended".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::sweep_temp_folders;
+
+    #[test]
+    fn folders_of_processes_that_are_gone_are_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let own = format!("worker-{}-a", std::process::id());
+        // No system gives out numbers as high as the first.
+        for name in ["worker-2147483646-a", own.as_str(), "worker-x-a", "else"] {
+            std::fs::create_dir_all(root.path().join(name).join("inside")).unwrap();
+        }
+        sweep_temp_folders(root.path());
+        let mut left: Vec<String> = std::fs::read_dir(root.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        let mut expect = vec!["else".to_owned(), own, "worker-x-a".to_owned()];
+        expect.sort();
+        assert_eq!(left, expect);
+    }
+}
