@@ -32,6 +32,7 @@ check:
 
 bench:
 	$(CARGO) run --release --locked --package headwater-bench -- w1
+	$(CARGO) run --release --locked --package headwater-bench -- python
 	$(CARGO) build --release --locked
 	$(CARGO) run --release --locked --package headwater-bench -- start
 	testing/setup-readers.sh

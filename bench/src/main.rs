@@ -1,7 +1,8 @@
 //! Benchmarks of whole processes, side by side in one run with what they are to be compared with.
 //!
 //! `w1` lands a million records from a static server on loopback in one Delta table, `cdc` applies changes to large
-//! tables, `start` times the first request of the command, `decode` measures the decoder alone. Each prints its
+//! tables, `python` reads the same through a
+//! connector in Python, `start` times the first request of the command, `decode` measures the decoder alone. Each prints its
 //! figures; a goal is met or missed, and none is asserted, since figures depend on the machine.
 //! Start reading at [`w1`], [`cdc`] and [`cold_start`]; the commands that the help does not list are the processes
 //! that they start.
@@ -19,6 +20,7 @@ mod cold_start;
 mod decode;
 mod headwater;
 mod pages;
+mod python;
 mod serve;
 mod usage;
 mod w1;
@@ -34,6 +36,8 @@ headwater-bench cdc [OPTIONS]                  changes applied to large tables, 
     --json             a line of JSON for each, with every run
     --keep             leave the tables where they are
     --without-python   no comparison with deltalake
+headwater-bench python [PAGES [RECORDS [RUNS]]] the pages of w1 through a connector in Python (300 pages of 1000 records,
+                                               3 runs of each unless said otherwise)
 headwater-bench start [RUNS [BINARY]]          from the start of the command to its first request (20 runs of the
                                                `headwater` beside this program)
 ";
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn command() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -57,12 +62,22 @@ fn command() -> Result<()> {
         ["decode"] => decode::run(""),
         ["decode", name] => decode::run(name),
         ["cdc", options @ ..] => cdc::run(options),
+        ["python", sizes @ ..] => python::run(sizes),
         ["start"] => cold_start::run(20, None),
         ["start", runs] => cold_start::run(runs.parse()?, None),
         ["start", runs, binary] => cold_start::run(runs.parse()?, Some(binary)),
         ["serve", folder, pages] => serve::serve(Path::new(folder), pages.parse()?),
         ["baseline", url, out] => measured(|| baseline::run(url, Path::new(out))),
         ["headwater", url, out] => measured(|| headwater::run(url, Path::new(out))),
+        ["python-start", url, state] => child::print(&python::start_time(url, Path::new(state))?),
+        ["python-read", url, out, state, tables] => {
+            let started = std::time::Instant::now();
+            let (rows, worker_bytes) = python::read(url, Path::new(out), Path::new(state), tables)?;
+            let wall = started.elapsed().as_secs_f64();
+            let mut figures = usage::Usage::with_children()?.to_json(wall, rows);
+            figures["worker_bytes"] = worker_bytes.into();
+            child::print(&figures)
+        }
         other => match cdc::child(other)? {
             Some(figures) => child::print(&figures),
             None => Ok(write!(std::io::stdout(), "{HELP}")?),

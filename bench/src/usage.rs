@@ -20,7 +20,12 @@ impl Usage {
         // The name of the process may hold spaces; what follows its closing bracket does not.
         let fields: Vec<&str> =
             stat.rsplit_once(')').context("odd /proc/self/stat")?.1.split_whitespace().collect();
-        let ticks: u32 = fields[11].parse::<u32>()? + fields[12].parse::<u32>()?;
+        let ticks: u32 = fields
+            .get(11..13)
+            .context("short /proc/self/stat")?
+            .iter()
+            .map(|t| t.parse::<u32>())
+            .sum::<Result<_, _>>()?;
         let status = std::fs::read_to_string("/proc/self/status")?;
         let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
         let kib: u64 = peak.trim().trim_end_matches(" kB").parse()?;
@@ -28,6 +33,18 @@ impl Usage {
         let read = io.lines().find_map(|l| l.strip_prefix("rchar:")).context("no rchar")?;
         let read_bytes = read.trim().parse()?;
         Ok(Self { cpu_secs: f64::from(ticks) / 100.0, peak_rss_bytes: kib * 1024, read_bytes })
+    }
+
+    /// As [`Usage::of_this_process`], with the CPU seconds of the processes that it has started and that have ended.
+    pub(crate) fn with_children() -> Result<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').context("odd /proc/self/stat")?.1.split_whitespace().collect();
+        let ended = fields.get(13..15).context("short /proc/self/stat")?;
+        let ticks: u32 = ended.iter().map(|t| t.parse::<u32>()).sum::<Result<_, _>>()?;
+        let mut usage = Self::of_this_process()?;
+        usage.cpu_secs += f64::from(ticks) / 100.0;
+        Ok(usage)
     }
 
     pub(crate) fn to_json(self, wall_secs: f64, rows: u64) -> Value {

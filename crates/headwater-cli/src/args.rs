@@ -86,6 +86,9 @@ pub(crate) enum Command {
     /// List the connectors, or show the options of one
     #[command(after_help = "Examples:\n  headwater connectors\n  headwater connectors mediawiki")]
     Connectors(Connectors),
+    /// Add, list, update or remove connectors of your own: in Python, or any executable
+    #[command(subcommand)]
+    Connector(Connector),
     /// Add, list, test or remove connections
     #[command(subcommand)]
     Connection(Connection),
@@ -104,6 +107,17 @@ pub(crate) enum Command {
         after_help = "Examples:\n  headwater preview shop orders --limit 5\n  headwater preview shop orders --json"
     )]
     Preview(Preview),
+    /// Ask a connection for something as an agent does: JSON in, JSON out
+    ///
+    /// Every connector knows list_operations, list_objects, get_object_metadata, read_table and validate_connection;
+    /// a connector may have operations of its own. The answer is one JSON document on stdout; an error is one on
+    /// stderr, with the exit code.
+    #[command(after_help = "Examples:
+  headwater agent shop list_operations
+  headwater agent shop list_objects
+  headwater agent shop get_object_metadata '{\"table\": \"orders\"}'
+  echo '{\"table\": \"orders\", \"limit\": 5}' | headwater agent shop read_table -")]
+    Agent(Agent),
     /// Check pipeline specs; all of the project's without arguments
     ///
     /// Reads the specs and the project file only: no request is made to a source.
@@ -176,6 +190,92 @@ pub(crate) struct Init {
 pub(crate) struct Connectors {
     /// The connector to describe
     pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Connector {
+    /// Add a connector to the project: a folder, a Git repository, an installed module, or an executable
+    ///
+    /// A folder or a repository holds a connector in Python. Its requirements are installed into an environment of
+    /// its own, below .headwater/ in the project; then its code is loaded to find the connector's class. Nothing of a
+    /// connector runs before it is added. headwater.yaml says where it comes from, headwater.lock which commit it is.
+    #[command(after_help = "Examples:
+  headwater connector add my_source ./my_source
+  headwater connector add my_source https://git.example.org/team/connectors.git --ref main --path sources/my_source
+  headwater connector add my_source git@git.example.org:team/my-source.git
+  headwater connector add my_source --module acme_connectors.my_source --python ./venv/bin/python
+  headwater connector add my_source --command ./my-source")]
+    Add(ConnectorAdd),
+    /// List the connectors that were added
+    List,
+    /// Show where a connector comes from, its class and what it can do, its options and its environment
+    #[command(after_help = "Examples:\n  headwater connector info my_source")]
+    Info(ConnectorName),
+    /// Fetch the newest commit of a connector's branch or tag; all connectors without a name
+    #[command(after_help = "Examples:\n  headwater connector update\n  headwater connector update my_source")]
+    Update(ConnectorUpdate),
+    /// Remove a connector from the project, with what was fetched for it
+    #[command(after_help = "Examples:\n  headwater connector remove my_source")]
+    Remove(ConnectorName),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectorAdd {
+    /// Name of the connector, as connections use it
+    pub(crate) name: String,
+    /// Folder or file with the connector, or URL of a Git repository
+    #[arg(required_unless_present_any = ["module", "program"])]
+    pub(crate) source: Option<String>,
+    /// Branch, tag or commit of the repository; its default branch otherwise
+    #[arg(long = "ref", value_name = "REF", requires = "source")]
+    pub(crate) reference: Option<String>,
+    /// Folder or file of the connector in the repository
+    #[arg(long, value_name = "PATH", requires = "source")]
+    pub(crate) path: Option<String>,
+    /// An installed module instead of a folder
+    #[arg(long, value_name = "MODULE", conflicts_with_all = ["source", "program"])]
+    pub(crate) module: Option<String>,
+    /// An executable that speaks the worker protocol (docs/PROTOCOL.md)
+    #[arg(long = "command", value_name = "PROGRAM", conflicts_with = "source")]
+    pub(crate) program: Option<String>,
+    /// An argument of the executable; may be repeated
+    #[arg(long = "argument", value_name = "ARG", requires = "program", allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
+    /// The connector's class, where there are several: `Class` or `module:Class`
+    #[arg(long, value_name = "CLASS", conflicts_with = "program")]
+    pub(crate) class: Option<String>,
+    /// An optional requirement of its package to install, or another package; may be repeated
+    #[arg(long = "extra", value_name = "NAME", conflicts_with = "program")]
+    pub(crate) extras: Vec<String>,
+    /// The Python to use; the newest found from 3.11 on otherwise
+    #[arg(long, value_name = "PYTHON", conflicts_with = "program")]
+    pub(crate) python: Option<String>,
+    /// How long a call may go on without giving a record, such as 1h; 15 minutes otherwise
+    #[arg(long, value_name = "AGE")]
+    pub(crate) call_timeout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectorName {
+    /// The connector
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectorUpdate {
+    /// The connector; all of them otherwise
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    /// The connection
+    pub(crate) connection: String,
+    /// The operation (see `list_operations`)
+    pub(crate) operation: String,
+    /// Its arguments as a JSON object; `-` reads them from stdin
+    #[arg(default_value = "{}", hide_default_value = true)]
+    pub(crate) arguments: String,
 }
 
 #[derive(Debug, Subcommand)]

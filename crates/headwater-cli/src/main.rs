@@ -11,12 +11,12 @@
 mod args;
 mod commands;
 mod config;
+mod connectors;
 mod fail;
 mod logging;
 mod names;
 mod output;
 mod progress;
-mod registry;
 mod signals;
 mod spec;
 mod warehouse;
@@ -34,7 +34,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => return ExitCode::from(commands::arguments_answered(answer)),
     };
-    let out = Out::new(cli.global.json, cli.global.quiet, config::no_color());
+    // An agent reads JSON only.
+    let json = cli.global.json || matches!(cli.command, args::Command::Agent(_));
+    let out = Out::new(json, cli.global.quiet, config::no_color());
     let exit = logging::start(&out, cli.global.verbose)
         .and_then(|()| commands::run(cli, &out))
         .unwrap_or_else(|failure| {

@@ -26,20 +26,24 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     /// Finds the project and the spec in it. The project may be that of the working folder or that of the spec.
-    pub(crate) fn find(given: Option<&Path>, spec: &str, out: &Out) -> Result<(Project, Self), Failure> {
+    pub(crate) async fn find(
+        given: Option<&Path>,
+        spec: &str,
+        out: &Out,
+    ) -> Result<(Project, Self), Failure> {
         let spec_folder = Path::new(spec).parent().unwrap_or(Path::new("."));
         let project = Project::find(given, &[Path::new("."), spec_folder])?;
-        let pipeline = Self::load(&project, &project.spec_path(spec)?, out)?;
+        let pipeline = Self::load(&project, &project.spec_path(spec)?, out).await?;
         Ok((project, pipeline))
     }
 
     /// Reads and checks a spec. No request is made, and no secret is looked up.
-    pub(crate) fn load(project: &Project, path: &Path, out: &Out) -> Result<Self, Failure> {
+    pub(crate) async fn load(project: &Project, path: &Path, out: &Out) -> Result<Self, Failure> {
         let file = shown(path).display().to_string();
         let bytes = std::fs::read(path)
             .map_err(|e| Failure::other(format!("{file} cannot be read"), &e).with_exit(Exit::Usage))?;
         let parsed = Arc::new(PipelineSpec::parse_bytes(&bytes, &file)?);
-        let source = source(project, &parsed, out)?;
+        let source = source(project, &parsed, out).await?;
         source.check_pipeline(&parsed)?;
         let definition = definition(project, &parsed, &name_of(path))?;
         Ok(Self { path: path.to_owned(), parsed, definition, source })
@@ -47,10 +51,10 @@ impl Pipeline {
 }
 
 /// The connection of the spec; a name that the project does not have is an error at its place in the spec.
-fn source(project: &Project, parsed: &Parsed<PipelineSpec>, out: &Out) -> Result<Source, Failure> {
+async fn source(project: &Project, parsed: &Parsed<PipelineSpec>, out: &Out) -> Result<Source, Failure> {
     let name = parsed.value.connection_name();
     match project.connection(name) {
-        Ok(_) => Source::find(project, name, out),
+        Ok(_) => Source::find(project, name, out).await,
         Err(error) => {
             let path = ["ingestion_definition.connection_name", "connection_name"]
                 .into_iter()

@@ -356,7 +356,7 @@ mod tests {
         );
         check(
             "connectors:\n  a: {folder: x, git: y}\n",
-            &["headwater.yaml:2:18: connectors.a: `folder` and `git` exclude each other"],
+            &["headwater.yaml:2:18: connectors.a.git: `folder` and `git` exclude each other"],
         );
         check(
             "connectors:\n  a: {folder: x, ref: main}\n",

@@ -8,11 +8,11 @@ use headwater_spec::{ConnectionSpec, ConnectorSpec, OptionProblem, Parsed, Pipel
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::config::{Project, ProjectError, Reference, edit, shown, write_atomically};
+use crate::config::edit::{self, Entry, Written};
+use crate::config::{Project, ProjectError, Reference, shown, write_atomically};
+use crate::connectors::{Registry, is_built_in, spec_of, warn_without_spec};
 use crate::fail::{Exit, Failure};
-use crate::names;
 use crate::output::{Align, Out, Table};
-use crate::registry;
 
 /// A connection of the project with its connector. Secrets have not been looked up.
 pub(crate) struct Source {
@@ -28,20 +28,19 @@ impl Source {
     ///
     /// # Errors
     /// There is no such connection or connector; an option is missing, unknown or a secret in the clear.
-    pub(crate) fn find(project: &Project, name: &str, out: &Out) -> Result<Self, Failure> {
+    pub(crate) async fn find(project: &Project, name: &str, out: &Out) -> Result<Self, Failure> {
         let entry = project.connection(name)?.clone();
         let at = |field: &str| format!("{}.{field}", entry.path);
-        let Ok(factory) = registry::factory(&entry.connector) else {
-            let names: Vec<String> = registry::factories().iter().map(|f| f.name().to_owned()).collect();
-            let hint = names::hint(&entry.connector, &names, "connectors", "this build has none");
-            let detail = format!("connector `{}` does not exist", entry.connector);
+        let registry = Registry::new(Some(project), out);
+        let Some(factory) = registry.find(&entry.connector).await? else {
+            let (detail, hint) = registry.unknown(&entry.connector);
             return Err(Failure::diagnostics(&[project.parsed.error_at(
                 &at("connector"),
                 detail,
                 Some(hint),
             )]));
         };
-        let spec = connector_spec(factory.as_ref())?;
+        let spec = spec_of(factory.as_ref())?;
         let mut complaints = Vec::new();
         for (option, value) in &entry.options {
             if is_literal_secret(&spec, option, value) {
@@ -111,6 +110,11 @@ impl Source {
             .map_err(|e| Failure::from(e).context(format!("connection `{}` cannot be used", self.entry.name)))
     }
 
+    /// Says whether the connector may have operations of its own for agents; those that are built in have none.
+    pub(crate) fn may_have_operations(&self) -> bool {
+        !is_built_in(self.factory.name())
+    }
+
     /// Checks table options of the command line against what the connector takes.
     pub(crate) fn check_table_options(&self, options: &[(String, String)]) -> Result<(), Failure> {
         options.iter().try_for_each(|(name, _)| {
@@ -125,15 +129,6 @@ impl Source {
         let found = spec.check_table_options(&self.spec);
         if found.is_empty() { Ok(()) } else { Err(Failure::diagnostics(&found)) }
     }
-}
-
-/// Reads the spec that comes with a connector.
-pub(crate) fn connector_spec(factory: &dyn ConnectorFactory) -> Result<ConnectorSpec, Failure> {
-    let Some(text) = factory.connector_spec() else { return Ok(ConnectorSpec::unknown()) };
-    let name = format!("connector_spec.yaml of `{}`", factory.name());
-    ConnectorSpec::parse(text, &name)
-        .map(|parsed| parsed.value)
-        .map_err(|errors| Failure::from(errors).with_exit(Exit::Fault))
 }
 
 fn is_literal_secret(spec: &ConnectorSpec, option: &str, value: &str) -> bool {
@@ -171,15 +166,20 @@ fn option_failure(problem: &OptionProblem) -> Failure {
     }
 }
 
-pub(crate) fn add(arguments: &args::ConnectionAdd, project: &Project, out: &Out) -> Result<Exit, Failure> {
+pub(crate) async fn add(
+    arguments: &args::ConnectionAdd,
+    project: &Project,
+    out: &Out,
+) -> Result<Exit, Failure> {
     let name = arguments.name.as_str();
     let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if name.is_empty() || name.len() > 128 || !name.chars().all(is_fine) {
         return Err(Failure::usage(format!("`{name}` is not a name for a connection"))
             .hint("use letters, digits, `_` and `-`"));
     }
-    let factory = registry::factory(&arguments.connector)?;
-    let spec = connector_spec(factory.as_ref())?;
+    let factory = Registry::new(Some(project), out).factory(&arguments.connector).await?;
+    let spec = spec_of(factory.as_ref())?;
+    warn_without_spec(&arguments.connector, &spec, out);
     for (option, value) in &arguments.options {
         if is_literal_secret(&spec, option, value) {
             out.redactor().add(value);
@@ -239,14 +239,19 @@ fn write_added(arguments: &args::ConnectionAdd, project: &Project) -> Result<(),
         options: options.clone(),
         path: String::new(),
     });
-    let edited = edit::insert(&project.text, &arguments.name, &arguments.connector, options).ok();
+    let fields = vec![
+        ("connector", Written::Text(arguments.connector.as_str())),
+        ("options", Written::Map(options.as_slice())),
+    ];
+    let entry = Entry { name: &arguments.name, fields };
+    let edited = edit::insert(&project.text, "connections", &entry).ok();
     replace(project, edited, &meant).map_err(|failure| {
-        let block = edit::block(&arguments.name, &arguments.connector, options, 2);
-        failure.hint(format!("add this under `connections:` yourself:\n{}", block.trim_end()))
+        failure.hint(format!("add this under `connections:` yourself:\n{}", entry.block(2).trim_end()))
     })
 }
 
-fn replace(project: &Project, edited: Option<String>, meant: &ProjectSpec) -> Result<(), Failure> {
+/// Replaces the project file, where the new text says what was meant and nothing else.
+pub(crate) fn replace(project: &Project, edited: Option<String>, meant: &ProjectSpec) -> Result<(), Failure> {
     let file = shown(&project.file()).display().to_string();
     let right =
         |text: &String| ProjectSpec::parse(text, &file).is_ok_and(|p| p.value.says_the_same_as(meant));
@@ -269,7 +274,7 @@ pub(crate) fn remove(
     project.connection(name)?;
     let mut meant = project.parsed.value.clone();
     meant.connections.retain(|c| c.name != name);
-    replace(project, edit::remove(&project.text, name).ok(), &meant)
+    replace(project, edit::remove(&project.text, "connections", name).ok(), &meant)
         .map_err(|failure| failure.hint(format!("take `{name}` out yourself")))?;
     if out.is_json() {
         out.json(&json!({"removed": name}))?;
@@ -285,8 +290,7 @@ pub(crate) fn list(project: &Project, out: &Out) -> Result<Exit, Failure> {
         Table::new([("connection", Align::Left), ("connector", Align::Left), ("options", Align::Left)]);
     let mut documents: Vec<Value> = Vec::new();
     for entry in connections {
-        let spec =
-            registry::factory(&entry.connector).ok().map(|f| connector_spec(f.as_ref())).transpose()?;
+        let spec = Registry::new(Some(project), out).spec_at_hand(&entry.connector);
         let visible = |option: &str, value: &str| {
             let literal = match &spec {
                 Some(spec) => is_literal_secret(spec, option, value),

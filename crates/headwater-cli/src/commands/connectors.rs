@@ -3,19 +3,21 @@
 use headwater_spec::{ConnectorSpec, Parameter};
 use serde_json::{Value, json};
 
-use super::connection::connector_spec;
 use crate::args;
+use crate::config::Project;
+use crate::connectors::{Registry, built_in, spec_of};
 use crate::fail::{Exit, Failure};
 use crate::output::{Out, Style};
-use crate::registry;
 
-pub(crate) fn connectors(arguments: &args::Connectors, out: &Out) -> Result<Exit, Failure> {
+pub(crate) async fn connectors(
+    arguments: &args::Connectors,
+    project: Option<&Project>,
+    out: &Out,
+) -> Result<Exit, Failure> {
+    let registry = Registry::new(project, out);
     match &arguments.name {
-        None => list(out),
-        Some(name) => {
-            let factory = registry::factory(name)?;
-            describe(name, &connector_spec(factory.as_ref())?, out)
-        }
+        None => list(&registry, out),
+        Some(name) => describe(name, &spec_of(registry.factory(name).await?.as_ref())?, out),
     }
 }
 
@@ -23,11 +25,15 @@ fn one_line(text: Option<&str>) -> String {
     text.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn list(out: &Out) -> Result<Exit, Failure> {
+fn list(registry: &Registry<'_>, out: &Out) -> Result<Exit, Failure> {
     let mut documents = Vec::new();
-    for factory in registry::factories() {
-        let spec = connector_spec(factory.as_ref())?;
+    for factory in built_in() {
+        let spec = spec_of(factory.as_ref())?;
         documents.push((factory.name().to_owned(), spec));
+    }
+    for source in registry.added() {
+        let spec = registry.spec_at_hand(&source.name).unwrap_or_else(ConnectorSpec::unknown);
+        documents.push((source.name.clone(), spec));
     }
     if out.is_json() {
         let list: Vec<Value> = documents
@@ -56,7 +62,8 @@ fn parameter_json(parameter: &Parameter) -> Value {
     })
 }
 
-fn describe(name: &str, spec: &ConnectorSpec, out: &Out) -> Result<Exit, Failure> {
+/// Shows what a connector takes.
+pub(crate) fn describe(name: &str, spec: &ConnectorSpec, out: &Out) -> Result<Exit, Failure> {
     if out.is_json() {
         let methods: Vec<Value> = spec
             .auth_methods()

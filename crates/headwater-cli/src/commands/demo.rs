@@ -65,7 +65,7 @@ pub(crate) async fn demo(arguments: &args::Demo, out: &Out) -> Result<Exit, Fail
     init::write_project(&folder.path)?;
     out.say(&format!("project: {}", folder.path.display()));
     let project = Project::open(&folder.path)?;
-    let pipeline = Pipeline::load(&project, &project.spec_path("pipelines/example.yaml")?, out)?;
+    let pipeline = Pipeline::load(&project, &project.spec_path("pipelines/example.yaml")?, out).await?;
     let lake = warehouse::open(&project, out)?;
     let engine = Engine::new(lake.clone(), EngineSettings::default());
     for title in ["headwater run example", "headwater run example   (again: only what is new)"] {

@@ -1,6 +1,8 @@
 //! One module per group of commands. Each builds what it needs, and nothing else.
 
+mod agent;
 mod connection;
+mod connector;
 mod connectors;
 mod demo;
 mod init;
@@ -19,7 +21,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 pub(crate) use connection::Source;
 
-use crate::args::{self, Cli, Command, Connection, Global, SchemaKind, State};
+use crate::args::{self, Cli, Command, Connection, Connector, Global, SchemaKind, State};
 use crate::config::Project;
 use crate::fail::{Exit, Failure};
 use crate::output::Out;
@@ -31,33 +33,44 @@ pub(crate) fn run(cli: Cli, out: &Out) -> Result<Exit, Failure> {
     let project = || find_project(&cli.global);
     match &cli.command {
         Command::Init(a) => init::init(a, out),
-        Command::Connectors(a) => connectors::connectors(a, out),
-        Command::Connection(Connection::Add(a)) => connection::add(a, &project()?, out),
+        Command::Connectors(a) => ask(out, connectors::connectors(a, project().ok().as_ref(), out)),
+        Command::Connector(Connector::Add(a)) => ask(out, connector::add(a, &project()?, out)),
+        Command::Connector(Connector::List) => connector::list(&project()?, out),
+        Command::Connector(Connector::Info(a)) => ask(out, connector::info(&a.name, &project()?, out)),
+        Command::Connector(Connector::Update(a)) => {
+            ask(out, connector::update(a.name.as_deref(), &project()?, out))
+        }
+        Command::Connector(Connector::Remove(a)) => connector::remove(&a.name, &project()?, out),
+        Command::Agent(a) => ask(out, agent::agent(a, &project()?, out)),
+        Command::Connection(Connection::Add(a)) => ask(out, connection::add(a, &project()?, out)),
         Command::Connection(Connection::List) => connection::list(&project()?, out),
         Command::Connection(Connection::Remove(a)) => connection::remove(a, &project()?, out),
         Command::Connection(Connection::Test(a)) => ask(out, source::test(&a.name, &project()?, out)),
         Command::Tables(a) => ask(out, source::tables(a, &project()?, out)),
         Command::Columns(a) => ask(out, source::columns(a, &project()?, out)),
         Command::Preview(a) => ask(out, source::preview(a, &project()?, out)),
-        Command::Validate(a) => pipeline::validate(a, &project()?, out),
-        Command::Plan(a) => {
-            let (project, pipeline) = find_pipeline(&cli.global, &a.selection.spec, out)?;
-            ask(out, pipeline::plan(a, &project, &pipeline, out))
-        }
-        Command::Run(a) => {
-            let (project, pipeline) = find_pipeline(&cli.global, &a.selection.spec, out)?;
-            block_on(pipeline::run(a, &project, &pipeline, out))
-        }
+        Command::Validate(a) => ask(out, pipeline::validate(a, &project()?, out)),
+        Command::Plan(a) => ask(out, async {
+            let (project, pipeline) = find_pipeline(&cli.global, &a.selection.spec, out).await?;
+            pipeline::plan(a, &project, &pipeline, out).await
+        }),
+        Command::Run(a) => block_on(async {
+            let found = find_pipeline(&cli.global, &a.selection.spec, out);
+            let (project, pipeline) = signals::until_interrupted(out, found).await?;
+            pipeline::run(a, &project, &pipeline, out).await
+        }),
         Command::State(state) => {
             let (State::Show(args::StateShow { spec, .. })
             | State::Set(args::StateSet { spec, .. })
             | State::Reset(args::StateReset { spec, .. })) = state;
-            let (project, pipeline) = find_pipeline(&cli.global, spec, out)?;
-            match state {
-                State::Show(a) => ask(out, state::show(a, &project, &pipeline, out)),
-                State::Set(a) => ask(out, state::set(a, &project, &pipeline, out)),
-                State::Reset(a) => ask(out, state::reset(a, &project, &pipeline, out)),
-            }
+            ask(out, async {
+                let (project, pipeline) = find_pipeline(&cli.global, spec, out).await?;
+                match state {
+                    State::Show(a) => state::show(a, &project, &pipeline, out).await,
+                    State::Set(a) => state::set(a, &project, &pipeline, out).await,
+                    State::Reset(a) => state::reset(a, &project, &pipeline, out).await,
+                }
+            })
         }
         Command::Show(a) => ask(out, show::show(a, &project()?, out)),
         Command::Optimize(a) => ask(out, upkeep::optimize(a, &project()?, out)),
@@ -82,8 +95,8 @@ fn find_project(global: &Global) -> Result<Project, Failure> {
     Ok(Project::find(global.project.as_deref(), &[Path::new(".")])?)
 }
 
-fn find_pipeline(global: &Global, spec: &str, out: &Out) -> Result<(Project, Pipeline), Failure> {
-    Pipeline::find(global.project.as_deref(), spec, out)
+async fn find_pipeline(global: &Global, spec: &str, out: &Out) -> Result<(Project, Pipeline), Failure> {
+    Pipeline::find(global.project.as_deref(), spec, out).await
 }
 
 /// Prints what clap has to say (help, the version, wrong arguments) and gives the exit code.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::source::type_text;
 use crate::args;
 use crate::config::{Project, shown};
+use crate::connectors::warn_without_spec;
 use crate::fail::{Exit, Failure, causes, error_text, exit_of, place};
 use crate::output::{Align, Out, Style, Table, bytes_text, count_text};
 use crate::progress::Progress;
@@ -22,7 +23,11 @@ use crate::spec::Pipeline;
 use crate::warehouse;
 
 /// Checks specs: each alone, so that one that is wrong does not hide another.
-pub(crate) fn validate(arguments: &args::Validate, project: &Project, out: &Out) -> Result<Exit, Failure> {
+pub(crate) async fn validate(
+    arguments: &args::Validate,
+    project: &Project,
+    out: &Out,
+) -> Result<Exit, Failure> {
     let paths = if arguments.specs.is_empty() {
         project.specs()
     } else {
@@ -35,7 +40,7 @@ pub(crate) fn validate(arguments: &args::Validate, project: &Project, out: &Out)
     let mut documents = Vec::new();
     for path in &paths {
         let file = shown(path).display().to_string();
-        match Pipeline::load(project, path, out) {
+        match Pipeline::load(project, path, out).await {
             Ok(pipeline) => {
                 for warning in &pipeline.parsed.warnings {
                     out.warn(&format!("{}\n{}", warning.problem, warning.render_context().trim_end()));
@@ -245,6 +250,7 @@ pub(crate) async fn run(
     pipeline: &Pipeline,
     out: &Out,
 ) -> Result<Exit, Failure> {
+    warn_without_spec(pipeline.source.factory.name(), &pipeline.source.spec, out);
     let mut settings = EngineSettings::default();
     if let Some(bytes) = arguments.memory.map(|m| m.0).or(project.memory()?) {
         settings.set_process_memory(usize::try_from(bytes).unwrap_or(usize::MAX));

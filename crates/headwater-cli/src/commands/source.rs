@@ -15,7 +15,7 @@ use crate::fail::{Exit, Failure};
 use crate::output::{Align, Out, RowPrinter, Style, Table};
 
 pub(crate) async fn test(name: &str, project: &Project, out: &Out) -> Result<Exit, Failure> {
-    let source = Source::find(project, name, out)?;
+    let source = Source::find(project, name, out).await?;
     let connector = source.connect(&Options::new()).await?;
     let started_at = Instant::now();
     connector
@@ -34,7 +34,7 @@ pub(crate) async fn test(name: &str, project: &Project, out: &Out) -> Result<Exi
 }
 
 pub(crate) async fn tables(arguments: &args::Tables, project: &Project, out: &Out) -> Result<Exit, Failure> {
-    let source = Source::find(project, &arguments.connection, out)?;
+    let source = Source::find(project, &arguments.connection, out).await?;
     let connector = source.connect(&Options::new()).await?;
     let names = connector.list_tables().await?;
     if out.is_json() {
@@ -60,15 +60,19 @@ fn table_options(source: &Source, table: &str, given: &[(String, String)]) -> Re
 }
 
 /// A table as its connector describes it, and the connector.
-struct Described {
-    options: Options,
-    connector: Box<dyn Connector>,
-    schema: StructType,
-    metadata: TableMetadata,
+pub(crate) struct Described {
+    pub(crate) options: Options,
+    pub(crate) connector: Box<dyn Connector>,
+    pub(crate) schema: StructType,
+    pub(crate) metadata: TableMetadata,
 }
 
 impl Described {
-    async fn of(source: &Source, table: &str, given: &[(String, String)]) -> Result<Self, Failure> {
+    pub(crate) async fn of(
+        source: &Source,
+        table: &str,
+        given: &[(String, String)],
+    ) -> Result<Self, Failure> {
         let options = table_options(source, table, given)?;
         let connector = source.connect(&options).await?;
         let schema = connector.get_table_schema(table, &options).await.map_err(unknown_table)?;
@@ -82,7 +86,7 @@ pub(crate) async fn columns(
     project: &Project,
     out: &Out,
 ) -> Result<Exit, Failure> {
-    let source = Source::find(project, &arguments.connection, out)?;
+    let source = Source::find(project, &arguments.connection, out).await?;
     let Described { schema, metadata, .. } =
         Described::of(&source, &arguments.table, &arguments.options).await?;
     if out.is_json() {
@@ -165,7 +169,7 @@ pub(crate) async fn preview(
     project: &Project,
     out: &Out,
 ) -> Result<Exit, Failure> {
-    let source = Source::find(project, &arguments.connection, out)?;
+    let source = Source::find(project, &arguments.connection, out).await?;
     let Described { options, connector, schema, metadata } =
         Described::of(&source, &arguments.table, &arguments.options).await?;
     let mut head = Map::new();
@@ -183,8 +187,8 @@ pub(crate) async fn preview(
     Ok(Exit::Ok)
 }
 
-/// Reads until enough rows are there.
-struct Preview<'a> {
+/// Reads and prints the first rows of a table.
+pub(crate) struct Preview<'a> {
     decoder: Decoder,
     printer: RowPrinter<'a>,
     left: u64,
@@ -197,13 +201,14 @@ fn undecodable(error: &DecodeError) -> Failure {
 }
 
 impl<'a> Preview<'a> {
-    fn new(schema: &StructType, limit: u64, printer: RowPrinter<'a>) -> Result<Self, Failure> {
+    pub(crate) fn new(schema: &StructType, limit: u64, printer: RowPrinter<'a>) -> Result<Self, Failure> {
         let options = DecodeOptions { on_bad_record: OnBadRecord::Quarantine, ..DecodeOptions::default() };
         let decoder = Decoder::new(schema, options).map_err(|e| undecodable(&e))?;
         Ok(Self { decoder, printer, left: limit, bad: 0, reason: None })
     }
 
-    async fn read(
+    /// Reads from `start` until enough rows are there, or the source has no more.
+    pub(crate) async fn read(
         &mut self,
         connector: &dyn Connector,
         table: &str,
@@ -268,7 +273,8 @@ impl<'a> Preview<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<(usize, Option<String>), Failure> {
+    /// Ends; gives how many records do not fit the schema, and why the first of them does not.
+    pub(crate) fn finish(self) -> Result<(usize, Option<String>), Failure> {
         self.printer.finish()?;
         Ok((self.bad, self.reason))
     }

@@ -1,4 +1,4 @@
-//! Adds and removes connections in the text of `headwater.yaml`, so that comments and order stay as they are.
+//! Adds and removes connections and connectors in the text of `headwater.yaml`, so that comments and order stay as they are.
 //!
 //! The edit is textual and knows only the plain block style. Its caller parses the result and compares it with what
 //! was meant before anything is replaced, so a file in a style that is not understood is refused, never spoilt.
@@ -6,60 +6,92 @@
 /// Why the text was not edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EditError {
-    #[error("`connections` is not written as a plain block")]
+    #[error("the section is not written as a plain block")]
     Style,
-    #[error("the connection is not written as a plain block")]
+    #[error("the entry is not written as a plain block")]
     NotFound,
 }
 
-/// Writes the lines of one connection, `indent` spaces deep.
-pub(crate) fn block(name: &str, connector: &str, options: &[(String, String)], indent: usize) -> String {
-    let pad = " ".repeat(indent);
-    let step = " ".repeat(if indent == 0 { 2 } else { indent });
-    let mut text = format!("{pad}{}:\n{pad}{step}connector: {}\n", scalar(name), scalar(connector));
-    if !options.is_empty() {
-        text.push_str(&format!("{pad}{step}options:\n"));
-        for (key, value) in options {
-            text.push_str(&format!("{pad}{step}{step}{}: {}\n", scalar(key), scalar(value)));
-        }
-    }
-    text
+/// An entry of a section: its name and its fields.
+pub(crate) struct Entry<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Its fields, in order; an empty list or map is left out.
+    pub(crate) fields: Vec<(&'static str, Written<'a>)>,
 }
 
-/// Puts a connection at the end of `connections`.
-pub(crate) fn insert(
-    text: &str,
-    name: &str,
-    connector: &str,
-    options: &[(String, String)],
-) -> Result<String, EditError> {
+/// A value of a field.
+pub(crate) enum Written<'a> {
+    /// A text.
+    Text(&'a str),
+    /// The same, made up.
+    Owned(String),
+    /// A list of texts.
+    List(&'a [String]),
+    /// A map of texts.
+    Map(&'a [(String, String)]),
+}
+
+impl Entry<'_> {
+    /// Writes the lines of the entry, `indent` spaces deep.
+    pub(crate) fn block(&self, indent: usize) -> String {
+        let pad = " ".repeat(indent);
+        let step = " ".repeat(if indent == 0 { 2 } else { indent });
+        let mut text = format!("{pad}{}:\n", scalar(self.name));
+        for (field, value) in &self.fields {
+            match value {
+                Written::Text(value) => text.push_str(&format!("{pad}{step}{field}: {}\n", scalar(value))),
+                Written::Owned(value) => text.push_str(&format!("{pad}{step}{field}: {}\n", scalar(value))),
+                Written::List([]) | Written::Map([]) => {}
+                Written::List(items) => {
+                    // A JSON list is a YAML list.
+                    let items: Vec<String> =
+                        items.iter().map(|i| serde_json::Value::from(i.as_str()).to_string()).collect();
+                    text.push_str(&format!("{pad}{step}{field}: [{}]\n", items.join(", ")));
+                }
+                Written::Map(entries) => {
+                    text.push_str(&format!("{pad}{step}{field}:\n"));
+                    for (key, value) in *entries {
+                        text.push_str(&format!("{pad}{step}{step}{}: {}\n", scalar(key), scalar(value)));
+                    }
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Puts an entry at the end of a section, `connections` or `connectors`.
+pub(crate) fn insert(text: &str, section: &str, entry: &Entry<'_>) -> Result<String, EditError> {
+    let key = section;
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let Some(section) = Section::find(&lines)? else {
+    let Some(section) = Section::find(&lines, key)? else {
         let mut all = text.to_owned();
         if !all.is_empty() && !all.ends_with('\n') {
             all.push('\n');
         }
         let gap = if all.trim().is_empty() { "" } else { "\n" };
-        return Ok(format!("{all}{gap}connections:\n{}", block(name, connector, options, 2)));
+        return Ok(format!("{all}{gap}{key}:\n{}", entry.block(2)));
     };
     let mut all: String = lines.iter().take(section.key).copied().collect();
     if section.is_empty {
-        all.push_str("connections:\n");
+        all.push_str(&format!("{key}:\n"));
     } else {
         all.push_str(&lines.iter().take(section.end).skip(section.key).copied().collect::<String>());
     }
     if !all.ends_with('\n') {
         all.push('\n');
     }
-    all.push_str(&block(name, connector, options, section.indent));
+    all.push_str(&entry.block(section.indent));
     all.extend(lines.iter().skip(section.end).copied());
     Ok(all)
 }
 
-/// Takes a connection out; an empty `connections` stays as `{}`.
-pub(crate) fn remove(text: &str, name: &str) -> Result<String, EditError> {
+/// Takes an entry out of a section; an empty section stays as `{}`.
+pub(crate) fn remove(text: &str, section: &str, name: &str) -> Result<String, EditError> {
+    let key = section;
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let section = Section::find(&lines)?.ok_or(EditError::NotFound)?;
+    let section = Section::find(&lines, key)?.ok_or(EditError::NotFound)?;
     let children: Vec<usize> = (section.key + 1..section.end)
         .filter(|i| lines.get(*i).is_some_and(|l| is_content(l) && indent_of(l) == section.indent))
         .collect();
@@ -73,7 +105,7 @@ pub(crate) fn remove(text: &str, name: &str) -> Result<String, EditError> {
     let mut all = String::with_capacity(text.len());
     for (i, line) in lines.iter().enumerate() {
         if i == section.key && children.len() == 1 {
-            all.push_str("connections: {}\n");
+            all.push_str(&format!("{key}: {{}}\n"));
         } else if i < start || i >= end {
             all.push_str(line);
         }
@@ -81,25 +113,24 @@ pub(crate) fn remove(text: &str, name: &str) -> Result<String, EditError> {
     Ok(all)
 }
 
-/// Where `connections` stands.
+/// Where a section stands.
 struct Section {
     /// Line of the key.
     key: usize,
     /// Line after its last content.
     end: usize,
-    /// Spaces before each connection.
+    /// Spaces before each entry.
     indent: usize,
-    /// There is no connection in it.
+    /// There is no entry in it.
     is_empty: bool,
 }
 
 impl Section {
-    fn find(lines: &[&str]) -> Result<Option<Self>, EditError> {
-        let is_key = |l: &&str| indent_of(l) == 0 && key_of(l) == Some("connections");
+    fn find(lines: &[&str], name: &str) -> Result<Option<Self>, EditError> {
+        let is_key = |l: &&str| indent_of(l) == 0 && key_of(l) == Some(name);
         let Some(key) = lines.iter().position(is_key) else {
             // A key in another style (`{connections: …}`, a tab, a second document) would be doubled.
-            let bare =
-                |l: &str| l.trim_start_matches(['{', '?', ' ', '"', '\'', '\t']).starts_with("connections");
+            let bare = |l: &str| l.trim_start_matches(['{', '?', ' ', '"', '\'', '\t']).starts_with(name);
             return if lines.iter().any(|l| is_content(l) && bare(l)) {
                 Err(EditError::Style)
             } else {
@@ -172,7 +203,21 @@ fn scalar(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{EditError, insert, remove, scalar};
+    use super::{EditError, Entry, Written, scalar};
+
+    fn insert(
+        text: &str,
+        name: &str,
+        connector: &str,
+        options: &[(String, String)],
+    ) -> Result<String, EditError> {
+        let fields = vec![("connector", Written::Text(connector)), ("options", Written::Map(options))];
+        super::insert(text, "connections", &Entry { name, fields })
+    }
+
+    fn remove(text: &str, name: &str) -> Result<String, EditError> {
+        super::remove(text, "connections", name)
+    }
 
     fn options() -> Vec<(String, String)> {
         vec![("base_url".into(), "https://wiki.example/w/".into()), ("limit".into(), "50".into())]
@@ -212,6 +257,21 @@ mod tests {
         check_insert(
             "connections:\n  a: {connector: example}",
             &format!("connections:\n  a: {{connector: example}}\n{BLOCK}"),
+        );
+    }
+
+    #[test]
+    fn lists_stand_on_one_line_and_sections_do_not_mix() {
+        let extras = ["azure".to_owned(), "x: y".to_owned()];
+        let fields = vec![("folder", Written::Text("./m")), ("extras", Written::List(&extras))];
+        let entry = Entry { name: "m", fields };
+        let before = "connections:\n  m:\n    connector: m\n";
+        let after = super::insert(before, "connectors", &entry).unwrap();
+        let added = "connectors:\n  m:\n    folder: ./m\n    extras: [\"azure\", \"x: y\"]\n";
+        assert_eq!(after, format!("{before}\n{added}"));
+        assert_eq!(
+            super::remove(&after, "connectors", "m").unwrap(),
+            format!("{before}\nconnectors: {{}}\n")
         );
     }
 

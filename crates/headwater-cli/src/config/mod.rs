@@ -30,3 +30,8 @@ pub(crate) fn no_color() -> bool {
 pub(crate) fn log_filter() -> Option<String> {
     environment("HEADWATER_LOG").ok().filter(|f| !f.trim().is_empty())
 }
+
+/// Where programs are looked for.
+pub(crate) fn search_path() -> Option<std::ffi::OsString> {
+    std::env::var_os("PATH")
+}

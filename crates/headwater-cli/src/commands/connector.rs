@@ -1,0 +1,346 @@
+//! `connector add|list|info|update|remove`: connectors that are not built in.
+
+use headwater_connect::protocol::Abilities;
+use headwater_python::Description;
+use headwater_spec::{ConnectorOrigin, ConnectorSource, ProjectSpec};
+use serde_json::{Value, json};
+
+use super::connection::replace;
+use super::connectors::describe;
+use crate::args;
+use crate::config::edit::{self, Entry, Written};
+use crate::config::{Project, parse_duration, shown};
+use crate::connectors::git::{self, Wanted};
+use crate::connectors::{External, Lock, forget, is_built_in, spec_of, update as pin, warn_without_spec};
+use crate::fail::{Exit, Failure};
+use crate::names;
+use crate::output::{Align, Out, Style, Table};
+
+pub(crate) async fn add(
+    arguments: &args::ConnectorAdd,
+    project: &Project,
+    out: &Out,
+) -> Result<Exit, Failure> {
+    let name = arguments.name.as_str();
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if name.is_empty() || name.len() > 128 || !name.chars().all(is_fine) {
+        return Err(Failure::usage(format!("`{name}` is not a name for a connector"))
+            .hint("use letters, digits, `_` and `-`"));
+    }
+    if is_built_in(name) {
+        return Err(Failure::usage(format!("connector `{name}` is built in")).hint("take another name"));
+    }
+    if project.parsed.value.connectors.iter().any(|c| c.name == name) {
+        return Err(Failure::usage(format!("connector `{name}` exists already")).hint(format!(
+            "take another name, or `headwater connector remove {name}` first; `connector update {name}` fetches its newest commit"
+        )));
+    }
+    let source = source(arguments, project)?;
+    // Nothing is written before the connector has been found to work.
+    let external = External::locate(project, &source, out)?;
+    let environment = external.prepare(out).await?;
+    let found = external.describe(&environment).await?;
+    let factory = external.factory(&environment).await?;
+    warn_without_spec(name, &spec_of(factory.as_ref())?, out);
+    write_added(&source, project)?;
+    if out.is_json() {
+        out.json(&json!({"added": name, "commit": external.commit, "class": found.class, "abilities": abilities(&found)}))?;
+        return Ok(Exit::Ok);
+    }
+    out.say(&format!("added connector `{name}` to {}", shown(&project.file()).display()));
+    if let Some(commit) = &external.commit {
+        out.say(&format!("headwater.lock pins commit {commit}"));
+    }
+    out.say(&format!("next: headwater connectors {name}     shows its options"));
+    out.say(&format!("      headwater connection add <name> --connector {name} --option …"));
+    Ok(Exit::Ok)
+}
+
+/// What the arguments say of the connector, as `headwater.yaml` will.
+fn source(arguments: &args::ConnectorAdd, project: &Project) -> Result<ConnectorSource, Failure> {
+    let origin = match (&arguments.source, &arguments.module, &arguments.program) {
+        (Some(source), ..) if git::is_url(source) => ConnectorOrigin::Git {
+            url: source.clone(),
+            reference: arguments.reference.clone(),
+            path: arguments.path.clone(),
+        },
+        (Some(folder), ..) => {
+            if arguments.reference.is_some() || arguments.path.is_some() {
+                return Err(Failure::usage("`--ref` and `--path` go with a Git repository")
+                    .hint(format!("`{folder}` is taken for a folder: name the connector's folder itself")));
+            }
+            ConnectorOrigin::Folder(in_project(folder, project)?)
+        }
+        (None, Some(module), _) => ConnectorOrigin::Module(module.clone()),
+        (None, None, program) => {
+            let program = program.as_deref().unwrap_or_default();
+            let program =
+                if program.contains('/') { in_project(program, project)? } else { program.to_owned() };
+            ConnectorOrigin::Command { program, arguments: arguments.arguments.clone() }
+        }
+    };
+    if let Some(text) = &arguments.call_timeout {
+        parse_duration(text).map_err(|e| Failure::usage(format!("`--call-timeout {text}`: {e}")))?;
+    }
+    let python = match &arguments.python {
+        Some(python) if python.contains('/') => Some(in_project(python, project)?),
+        python => python.clone(),
+    };
+    Ok(ConnectorSource {
+        name: arguments.name.clone(),
+        origin,
+        class: arguments.class.clone(),
+        extras: arguments.extras.clone(),
+        python,
+        call_timeout: arguments.call_timeout.clone(),
+        path: format!("connectors.{}", arguments.name),
+    })
+}
+
+/// A path of the command line, as it is written in the project: relative to its root where it lies below that.
+fn in_project(path: &str, project: &Project) -> Result<String, Failure> {
+    let absolute = std::path::absolute(path)
+        .map_err(|e| Failure::other(format!("`{path}` is no path"), &e).with_exit(Exit::Usage))?;
+    if !absolute.exists() {
+        return Err(Failure::usage(format!("there is no file or folder `{path}`")).hint(
+            "a Git repository is given by its URL, such as https://git.example.org/team/connectors.git",
+        ));
+    }
+    let found = absolute.canonicalize().unwrap_or_else(|_| absolute.clone());
+    let root = project.root.canonicalize().unwrap_or_else(|_| project.root.clone());
+    Ok(match found.strip_prefix(&root) {
+        // A link may lead out of its folder, such as the interpreter of an environment; it stays a link.
+        Ok(inside) if !absolute.is_symlink() => format!("./{}", inside.display()),
+        _ => absolute.to_string_lossy().into_owned(),
+    })
+}
+
+fn entry(source: &ConnectorSource) -> Entry<'_> {
+    let mut fields = Vec::new();
+    let text = |value: &Option<String>, field, fields: &mut Vec<_>| {
+        if let Some(value) = value {
+            fields.push((field, value.clone()));
+        }
+    };
+    let mut texts: Vec<(&'static str, String)> = Vec::new();
+    match &source.origin {
+        ConnectorOrigin::Folder(folder) => texts.push(("folder", folder.clone())),
+        ConnectorOrigin::Git { url, reference, path } => {
+            texts.push(("git", url.clone()));
+            text(reference, "ref", &mut texts);
+            text(path, "path", &mut texts);
+        }
+        ConnectorOrigin::Module(module) => texts.push(("module", module.clone())),
+        ConnectorOrigin::Command { program, .. } => texts.push(("command", program.clone())),
+    }
+    text(&source.class, "class", &mut texts);
+    text(&source.python, "python", &mut texts);
+    text(&source.call_timeout, "call_timeout", &mut texts);
+    fields.extend(texts.into_iter().map(|(field, value)| (field, Written::Owned(value))));
+    if let ConnectorOrigin::Command { arguments, .. } = &source.origin {
+        fields.push(("arguments", Written::List(arguments)));
+    }
+    fields.push(("extras", Written::List(&source.extras)));
+    Entry { name: &source.name, fields }
+}
+
+/// Edits the text, and replaces the file only where the result says what was meant and nothing else.
+fn write_added(source: &ConnectorSource, project: &Project) -> Result<(), Failure> {
+    let mut meant: ProjectSpec = project.parsed.value.clone();
+    meant.connectors.push(source.clone());
+    let entry = entry(source);
+    let edited = edit::insert(&project.text, "connectors", &entry).ok();
+    replace(project, edited, &meant).map_err(|failure| {
+        failure.hint(format!("add this under `connectors:` yourself:\n{}", entry.block(2).trim_end()))
+    })
+}
+
+fn find<'a>(project: &'a Project, name: &str) -> Result<&'a ConnectorSource, Failure> {
+    let added = &project.parsed.value.connectors;
+    added.iter().find(|c| c.name == name).ok_or_else(|| {
+        if is_built_in(name) {
+            return Failure::usage(format!("connector `{name}` is built in"))
+                .hint(format!("`headwater connectors {name}` shows its options"));
+        }
+        let names: Vec<String> = added.iter().map(|c| c.name.clone()).collect();
+        Failure::usage(format!("the project has no connector `{name}`")).hint(names::hint(
+            name,
+            &names,
+            "added connectors",
+            "none was added yet: `headwater connector add <name> <folder or Git URL>`",
+        ))
+    })
+}
+
+/// Where a connector comes from, for people.
+fn origin_text(origin: &ConnectorOrigin) -> String {
+    match origin {
+        ConnectorOrigin::Folder(folder) => folder.clone(),
+        ConnectorOrigin::Git { url, reference, path } => {
+            let path = path.as_ref().map(|p| format!(" {p}")).unwrap_or_default();
+            let reference = reference.as_ref().map(|r| format!(" ({r})")).unwrap_or_default();
+            format!("{url}{path}{reference}")
+        }
+        ConnectorOrigin::Module(module) => format!("module {module}"),
+        ConnectorOrigin::Command { program, arguments } => {
+            let all: Vec<&str> =
+                std::iter::once(program.as_str()).chain(arguments.iter().map(String::as_str)).collect();
+            format!("command {}", all.join(" "))
+        }
+    }
+}
+
+fn origin_json(origin: &ConnectorOrigin) -> Value {
+    match origin {
+        ConnectorOrigin::Folder(folder) => json!({"folder": folder}),
+        ConnectorOrigin::Git { url, reference, path } => json!({"git": url, "ref": reference, "path": path}),
+        ConnectorOrigin::Module(module) => json!({"module": module}),
+        ConnectorOrigin::Command { program, arguments } => {
+            json!({"command": program, "arguments": arguments})
+        }
+    }
+}
+
+/// The commit that a connector from a repository is pinned to.
+fn pinned(source: &ConnectorSource, lock: &Lock) -> Option<String> {
+    let ConnectorOrigin::Git { url, reference, .. } = &source.origin else { return None };
+    lock.commit(&source.name, Wanted { url, reference: reference.as_deref() }).map(str::to_owned)
+}
+
+pub(crate) fn list(project: &Project, out: &Out) -> Result<Exit, Failure> {
+    let lock = Lock::read(&project.root)?;
+    let added = &project.parsed.value.connectors;
+    let mut table =
+        Table::new([("connector", Align::Left), ("comes from", Align::Left), ("commit", Align::Left)]);
+    let mut documents = Vec::new();
+    for source in added {
+        let commit = pinned(source, &lock);
+        let short = commit.as_deref().and_then(|c| c.get(..12)).unwrap_or_default().to_owned();
+        table.row([source.name.clone(), origin_text(&source.origin), short]);
+        documents.push(json!({"name": source.name, "origin": origin_json(&source.origin), "commit": commit}));
+    }
+    if out.is_json() {
+        out.json(&json!({"connectors": documents}))?;
+    } else if added.is_empty() {
+        out.say(
+            "the project has added no connector yet: `headwater connector add <name> <folder or Git URL>`",
+        );
+        out.say("`headwater connectors` lists those that are built in");
+    } else {
+        out.table(&table)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// What a connector can do besides the five methods.
+fn abilities(found: &Description) -> Vec<&'static str> {
+    let Abilities { partition, partitioned_stream, namespaces, agent } = found.abilities;
+    [
+        (partition, "partitions"),
+        (partitioned_stream, "partitioned streams"),
+        (namespaces, "namespaces"),
+        (agent, "agent operations"),
+    ]
+    .into_iter()
+    .filter_map(|(has, name)| has.then_some(name))
+    .collect()
+}
+
+pub(crate) async fn info(name: &str, project: &Project, out: &Out) -> Result<Exit, Failure> {
+    let source = find(project, name)?;
+    let external = External::locate(project, source, out)?;
+    let environment = external.prepare(out).await?;
+    let found = external.describe(&environment).await?;
+    let factory = external.factory(&environment).await?;
+    let spec = spec_of(factory.as_ref())?;
+    if out.is_json() {
+        out.json(&json!({
+            "name": name, "origin": origin_json(&source.origin), "commit": external.commit,
+            "class": found.class, "file": found.file, "abilities": abilities(&found), "runtime": found.runtime,
+            "python": environment.python(), "has_spec": !spec.takes_any_option(),
+        }))?;
+        return Ok(Exit::Ok);
+    }
+    let line = |label: &str, text: &str| {
+        let label = out.style_data(Style::Bold, &format!("{label:<13}"));
+        if text.is_empty() { Ok(()) } else { out.line(&format!("{label}{text}")) }
+    };
+    line("comes from", &origin_text(&source.origin))?;
+    line("commit", external.commit.as_deref().unwrap_or_default())?;
+    line("class", &found.class)?;
+    line("file", &found.file.as_ref().map(|f| shown(f.as_ref()).display().to_string()).unwrap_or_default())?;
+    line("abilities", &abilities(&found).join(", "))?;
+    line("runs on", &found.runtime)?;
+    line("python", &environment.python().map(|p| shown(p).display().to_string()).unwrap_or_default())?;
+    if spec.takes_any_option() {
+        return out.line("\nno connector_spec.yaml: its options are not known").map(|()| Exit::Ok);
+    }
+    out.line("")?;
+    describe(name, &spec, out)
+}
+
+pub(crate) async fn update(name: Option<&str>, project: &Project, out: &Out) -> Result<Exit, Failure> {
+    let chosen: Vec<&ConnectorSource> = match name {
+        Some(name) => vec![find(project, name)?],
+        None => project.parsed.value.connectors.iter().collect(),
+    };
+    let mut documents = Vec::new();
+    for source in &chosen {
+        let ConnectorOrigin::Git { url, reference, .. } = &source.origin else {
+            if name.is_some() {
+                return Err(Failure::usage(format!(
+                    "connector `{}` does not come from a Git repository",
+                    source.name
+                ))
+                .hint("there is nothing to fetch: it is used as it stands"));
+            }
+            continue;
+        };
+        let wanted = Wanted { url, reference: reference.as_deref() };
+        let (before, now) = pin(project, &source.name, wanted, out)?;
+        // Its environment is made now rather than in the next run.
+        External::locate(project, source, out)?.prepare(out).await?;
+        let short = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
+        if !out.is_json() {
+            out.line(&match &before {
+                Some(before) if *before == now => format!("{}: {} is the newest", source.name, short(&now)),
+                Some(before) => format!("{}: {} -> {}", source.name, short(before), short(&now)),
+                None => format!("{}: {}", source.name, short(&now)),
+            })?;
+        }
+        documents.push(json!({"name": source.name, "before": before, "commit": now}));
+    }
+    if out.is_json() {
+        out.json(&json!({"updated": documents}))?;
+    } else if documents.is_empty() {
+        out.say("no connector of the project comes from a Git repository");
+    }
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn remove(name: &str, project: &Project, out: &Out) -> Result<Exit, Failure> {
+    find(project, name)?;
+    let users: Vec<String> = project
+        .parsed
+        .value
+        .connections
+        .iter()
+        .filter(|c| c.connector == name)
+        .map(|c| format!("`{}`", c.name))
+        .collect();
+    if !users.is_empty() {
+        return Err(Failure::usage(format!("connector `{name}` is used by {}", users.join(", ")))
+            .hint("`headwater connection remove <name>` first"));
+    }
+    let mut meant = project.parsed.value.clone();
+    meant.connectors.retain(|c| c.name != name);
+    replace(project, edit::remove(&project.text, "connectors", name).ok(), &meant)
+        .map_err(|failure| failure.hint(format!("take `{name}` out yourself")))?;
+    forget(project, name)?;
+    if out.is_json() {
+        out.json(&json!({"removed": name}))?;
+    } else {
+        out.say(&format!("removed connector `{name}` from {}", shown(&project.file()).display()));
+    }
+    Ok(Exit::Ok)
+}
