@@ -1,15 +1,13 @@
 //! What a snapshot changed: which of its rows are new or changed, and which stored rows are gone.
 //!
-//! Rows are compared by 128-bit fingerprints of their key and of their values, so that a stored row costs 41 to 43 bytes whatever its width. The
+//! Rows are compared by 128-bit fingerprints of their key and of their values ([`Printer`](crate::Printer)), so that a stored row costs 41 to 43 bytes whatever its width. The
 //! fingerprints are keyed by a secret [`Salt`]: nobody can make two rows that are taken for one another, and by chance it does not happen.
 //! A snapshot that is too large for memory is split by a part of the key's fingerprint ([`Split`]), and each part compared on its own.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::hint::black_box;
-
-use arrow_row::Rows;
-use siphasher::sip128::{Hasher128, SipHasher13};
+use std::thread;
 
 use crate::CdcError;
 use crate::hash::Seed;
@@ -27,6 +25,11 @@ impl Salt {
         let (first, second) = Seed::random().parts();
         Self(first, second)
     }
+
+    /// Its halves.
+    pub(crate) fn parts(self) -> (u64, u64) {
+        (self.0, self.1)
+    }
 }
 
 impl std::fmt::Debug for Salt {
@@ -35,21 +38,9 @@ impl std::fmt::Debug for Salt {
     }
 }
 
-/// The fingerprint of each row. Equal rows have equal ones; null equals null.
-pub fn fingerprints(rows: &Rows, salt: Salt) -> Vec<u128> {
-    rows.iter().map(|row| fingerprint(row.data(), salt)).collect()
-}
-
-fn fingerprint(row: &[u8], salt: Salt) -> u128 {
-    let mut hasher = SipHasher13::new_with_keys(salt.0, salt.1);
-    hasher.write(row);
-    hasher.finish128().as_u128()
-}
-
 /// The stored rows of a table, or of one part of it, while they are gathered.
 #[derive(Debug)]
 pub struct SnapshotIndex {
-    salt: Salt,
     entries: Vec<Entry>,
 }
 
@@ -126,13 +117,8 @@ fn halves(fingerprint: u128) -> [u64; 2] {
 
 impl SnapshotIndex {
     /// No rows yet, but room for as many as will come.
-    pub fn with_capacity(salt: Salt, stored_rows: usize) -> Self {
-        Self { salt, entries: Vec::with_capacity(stored_rows) }
-    }
-
-    /// The secret that [`Self::push_stored`] keys fingerprints by.
-    pub fn salt(&self) -> Salt {
-        self.salt
+    pub fn with_capacity(stored_rows: usize) -> Self {
+        Self { entries: Vec::with_capacity(stored_rows) }
     }
 
     /// How many rows an index and what becomes of it hold in so many bytes.
@@ -213,16 +199,15 @@ impl SnapshotIndex {
         self.entries.push(Entry { key: halves(key), values: halves(values), position });
     }
 
-    /// Adds stored rows.
+    /// Adds stored rows by their fingerprints.
     ///
     /// # Errors
     /// Lengths that differ; nothing is added then.
-    pub fn push_stored(&mut self, keys: &Rows, values: &Rows, positions: &[u64]) -> Result<(), CdcError> {
-        same_length("values", keys.num_rows(), values.num_rows())?;
-        same_length("positions", keys.num_rows(), positions.len())?;
-        self.entries.reserve(positions.len());
-        for ((key, values), position) in keys.iter().zip(values).zip(positions) {
-            self.push(fingerprint(key.data(), self.salt), fingerprint(values.data(), self.salt), *position);
+    pub fn push_stored(&mut self, keys: &[u128], values: &[u128], positions: &[u64]) -> Result<(), CdcError> {
+        same_length("values", keys.len(), values.len())?;
+        same_length("positions", keys.len(), positions.len())?;
+        for ((&key, &values), &position) in keys.iter().zip(values).zip(positions) {
+            self.push(key, values, position);
         }
         Ok(())
     }
@@ -232,19 +217,71 @@ impl SnapshotIndex {
     /// # Errors
     /// [`CdcError::DuplicateStoredKey`].
     pub fn seal(self) -> Result<SnapshotDiff, CdcError> {
-        let Self { salt, mut entries } = self;
+        let Self { mut entries } = self;
         if u32::try_from(entries.len()).is_err() {
             return Err(CdcError::TooManyRows { rows: entries.len() });
         }
-        entries.sort_unstable_by_key(|entry| entry.key);
+        sort(&mut entries);
         no_key_twice(&entries)?;
-        let begins = begins(&entries);
+        let shift = shift(entries.len());
+        let begins = begins(&entries, shift);
         let seen = entries.chunks(64).map(|some| {
             some.iter().rev().fold(0, |word, entry| word << 1 | u64::from(entry.position == SEEN))
         });
         let seen = seen.collect();
-        Ok(SnapshotDiff { salt, entries, begins, seen, new: HashSet::default() })
+        Ok(SnapshotDiff { entries, shift, begins, seen, new: HashSet::default() })
     }
+}
+
+/// Sorts by the key: first into places by the leading byte of the fingerprint, which are spread evenly, then each place on its own.
+fn sort(entries: &mut [Entry]) {
+    let place = |entry: &Entry| (entry.key[0] >> (u64::BITS - 8)) as usize;
+    let mut ends = [0; 1 << 8];
+    entries.iter().for_each(|entry| ends[place(entry)] += 1);
+    let mut end = 0;
+    let mut next = ends.map(|count| {
+        end += count;
+        end - count
+    });
+    ends = std::array::from_fn(|at| next.get(at + 1).copied().unwrap_or(end));
+    for at in 0..ends.len() {
+        while next[at] < ends[at] {
+            let to = place(&entries[next[at]]);
+            if to != at {
+                entries.swap(next[at], next[to]);
+            }
+            next[to] += 1;
+        }
+    }
+    let sort_places = |mut entries: &mut [Entry], ends: &[usize], mut begin: usize| {
+        for end in ends {
+            let (place, rest) = std::mem::take(&mut entries).split_at_mut(end - begin);
+            place.sort_unstable_by_key(|entry| whole(entry.key));
+            (entries, begin) = (rest, *end);
+        }
+    };
+    let middle = ends.len() / 2;
+    let (lower, upper) = ends.split_at(middle);
+    let (first, second) = entries.split_at_mut(lower.last().copied().unwrap_or(0));
+    let begin = first.len();
+    if entries_for_threads(begin) {
+        thread::scope(|scope| {
+            scope.spawn(move || sort_places(second, upper, begin));
+            sort_places(first, lower, 0);
+        });
+    } else {
+        sort_places(first, lower, 0);
+        sort_places(second, upper, begin);
+    }
+}
+
+/// Whether so many are enough for a thread to be worth it.
+fn entries_for_threads(entries: usize) -> bool {
+    entries >= 4_096
+}
+
+fn whole(key: [u64; 2]) -> u128 {
+    u128::from(key[0]) << 64 | u128::from(key[1])
 }
 
 fn no_key_twice(sorted: &[Entry]) -> Result<(), CdcError> {
@@ -274,8 +311,7 @@ fn bucket(key: [u64; 2], shift: u32) -> usize {
 }
 
 /// Where the entries of each first bits begin, and where the last ones end.
-fn begins(entries: &[Entry]) -> Vec<u32> {
-    let shift = shift(entries.len());
+fn begins(entries: &[Entry], shift: u32) -> Vec<u32> {
     let mut begins = Vec::with_capacity((1 << (u64::BITS - shift)) + 1);
     for (number, entry) in (0_u32..).zip(entries) {
         while begins.len() <= bucket(entry.key, shift) {
@@ -306,8 +342,9 @@ pub enum Verdict {
 /// The comparison of a snapshot with the stored rows.
 #[derive(Debug)]
 pub struct SnapshotDiff {
-    salt: Salt,
     entries: Vec<Entry>,
+    /// How far a key is shifted to give the place in `begins`.
+    shift: u32,
     begins: Vec<u32>,
     seen: Vec<u64>,
     new: HashSet<u128, BuildHasherDefault<Itself>>,
@@ -335,30 +372,12 @@ impl Hasher for Itself {
 }
 
 impl SnapshotDiff {
-    /// Compares a row of the snapshot by its fingerprints.
-    pub fn compare_one(&mut self, key: u128, values: u128) -> Verdict {
-        let bucket = self.bucket(key);
-        match self.stored(key, values, bucket) {
-            Some(verdict) => verdict,
-            None if self.new.insert(key) => Verdict::New,
-            None => Verdict::Duplicate,
-        }
-    }
-
-    /// Compares rows of the snapshot, one verdict for each. Keys and values must be encoded as those of the stored rows were.
+    /// Compares rows of the snapshot by their fingerprints, one verdict for each.
     ///
     /// # Errors
     /// Lengths that differ; nothing is compared then.
-    pub fn compare(&mut self, keys: &Rows, values: &Rows) -> Result<Vec<Verdict>, CdcError> {
-        same_length("values", keys.num_rows(), values.num_rows())?;
-        let salt = self.salt;
-        let mut verdicts = Vec::with_capacity(keys.num_rows());
-        let prints = keys
-            .iter()
-            .zip(values)
-            .map(|(key, values)| (fingerprint(key.data(), salt), fingerprint(values.data(), salt)));
-        self.compare_prints(prints, usize::MAX, &mut verdicts);
-        Ok(verdicts)
+    pub fn compare(&mut self, keys: &[u128], values: &[u128]) -> Result<Vec<Verdict>, CdcError> {
+        self.compare_within(keys, values, usize::MAX)
     }
 
     /// Compares rows of the snapshot by their fingerprints while this takes at most so many bytes of memory. Rows without a verdict, the last ones,
@@ -373,36 +392,56 @@ impl SnapshotDiff {
         bytes: usize,
     ) -> Result<Vec<Verdict>, CdcError> {
         same_length("values", keys.len(), values.len())?;
+        let found = self.find(keys, values);
         let mut verdicts = Vec::with_capacity(keys.len());
-        self.compare_prints(keys.iter().copied().zip(values.iter().copied()), bytes, &mut verdicts);
+        for (&key, found) in keys.iter().zip(found) {
+            let verdict = match found {
+                Some((number, same)) => self.stored(number, same),
+                None if !self.has_room(bytes) && !self.new.contains(&key) => break,
+                None if self.new.insert(key) => Verdict::New,
+                None => Verdict::Duplicate,
+            };
+            verdicts.push(verdict);
+        }
         Ok(verdicts)
     }
 
-    fn compare_prints(
-        &mut self,
-        prints: impl Iterator<Item = (u128, u128)>,
-        bytes: usize,
-        verdicts: &mut Vec<Verdict>,
-    ) {
-        let mut rows = prints.peekable();
-        let (mut prints, mut buckets) = (Vec::with_capacity(STRETCH), Vec::with_capacity(STRETCH));
-        while rows.peek().is_some() {
-            prints.clear();
-            prints.extend(rows.by_ref().take(STRETCH));
+    /// Finds the stored rows of keys, and says whether their values are these.
+    fn find(&self, keys: &[u128], values: &[u128]) -> Vec<Option<(u32, bool)>> {
+        let mut found = vec![None; keys.len()];
+        let middle = keys.len() / 2;
+        if !entries_for_threads(middle) {
+            self.find_each(keys, values, &mut found);
+            return found;
+        }
+        let (first, second) = found.split_at_mut(middle);
+        thread::scope(|scope| {
+            scope.spawn(|| self.find_each(&keys[middle..], &values[middle..], second));
+            self.find_each(&keys[..middle], &values[..middle], first);
+        });
+        found
+    }
+
+    fn find_each(&self, keys: &[u128], values: &[u128], found: &mut [Option<(u32, bool)>]) {
+        let mut buckets = Vec::with_capacity(STRETCH);
+        let stretches = keys.chunks(STRETCH).zip(values.chunks(STRETCH));
+        for ((keys, values), found) in stretches.zip(found.chunks_mut(STRETCH)) {
             buckets.clear();
-            buckets.extend(prints.iter().map(|(key, _)| self.bucket(*key)));
+            buckets.extend(keys.iter().map(|key| self.bucket(*key)));
             // Entries lie anywhere: read one after the other without a decision in between, they do not wait for each other.
-            let first =
-                |bucket: &(u32, u32)| self.entries.get(bucket.0 as usize).map_or(0, |entry| entry.key[0]);
-            black_box(buckets.iter().fold(0, |all, bucket| all ^ first(bucket)));
-            for (&(key, values), &bucket) in prints.iter().zip(&buckets) {
-                let verdict = match self.stored(key, values, bucket) {
-                    Some(verdict) => verdict,
-                    None if !self.has_room(bytes) && !self.new.contains(&key) => return,
-                    None if self.new.insert(key) => Verdict::New,
-                    None => Verdict::Duplicate,
-                };
-                verdicts.push(verdict);
+            let first = |at: u32| self.entries.get(at as usize).map_or(0, |entry| entry.key[0]);
+            black_box(
+                buckets
+                    .iter()
+                    .fold(0, |all, &(begin, end)| all ^ first(begin) ^ first(end.saturating_sub(1))),
+            );
+            for (((&key, &values), &(begin, end)), found) in keys.iter().zip(values).zip(&buckets).zip(found)
+            {
+                let (wanted, values) = (halves(key), halves(values));
+                *found = (begin..end).find_map(|number| {
+                    let entry = self.entries.get(number as usize)?;
+                    (entry.key == wanted).then_some((number, entry.values == values))
+                });
             }
         }
     }
@@ -424,38 +463,31 @@ impl SnapshotDiff {
     /// Takes it apart, to go on with a part of it at a time: the stored rows, of which those that came are but keys that were seen, and the keys that
     /// were new.
     pub fn unsealed(self) -> (SnapshotIndex, impl Iterator<Item = u128>) {
-        let Self { salt, mut entries, begins, seen, new } = self;
+        let Self { mut entries, begins, seen, new, .. } = self;
         drop(begins);
         for (number, entry) in entries.iter_mut().enumerate() {
             if seen[number / 64] >> (number % 64) & 1 == 1 {
                 entry.position = SEEN;
             }
         }
-        (SnapshotIndex { salt, entries }, new.into_iter())
+        (SnapshotIndex { entries }, new.into_iter())
     }
 
     /// From where to where the entry of a key would be.
     fn bucket(&self, key: u128) -> (u32, u32) {
-        let bucket = bucket(halves(key), shift(self.entries.len()));
+        let bucket = bucket(halves(key), self.shift);
         (self.begins[bucket], self.begins[bucket + 1])
     }
 
     /// The verdict on a row whose key is stored.
-    fn stored(&mut self, key: u128, values: u128, (begin, end): (u32, u32)) -> Option<Verdict> {
-        let (wanted, begin, end) = (halves(key), begin as usize, end as usize);
-        let offset = self.entries[begin..end].iter().position(|entry| entry.key == wanted)?;
-        let number = begin + offset;
+    fn stored(&mut self, number: u32, same_values: bool) -> Verdict {
+        let number = number as usize;
         let (word, bit) = (&mut self.seen[number / 64], 1 << (number % 64));
         if *word & bit != 0 {
-            return Some(Verdict::Duplicate);
+            return Verdict::Duplicate;
         }
         *word |= bit;
-        let entry = self.entries[number];
-        Some(if entry.values == halves(values) {
-            Verdict::Same
-        } else {
-            Verdict::Changed { position: entry.position }
-        })
+        if same_values { Verdict::Same } else { Verdict::Changed { position: self.entries[number].position } }
     }
 
     /// The positions of the stored rows whose key did not come, ascending.

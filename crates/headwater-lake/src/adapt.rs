@@ -30,6 +30,11 @@ impl Adapter {
         Self { table, from, logical, target }
     }
 
+    /// What the batches become.
+    pub(crate) fn target(&self) -> &SchemaRef {
+        &self.target
+    }
+
     /// Puts a batch into the columns of the table.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::cdc::{CDC_DOMAIN, CdcRecord};
 use crate::kernel::{self, KernelEngine, LiveFile, damaged};
 use crate::schema::physical_name;
 use crate::store::{Created, Storage, StoreOrLost, blocking, storage_error, surely_not_written};
-use crate::{LakeError, TableName};
+use crate::{FlowState, LakeError, TableName};
 
 /// Every so many versions a checkpoint is written, unless the table's property says otherwise.
 const CHECKPOINT_INTERVAL: u64 = 10;
@@ -70,6 +70,30 @@ pub(crate) struct View {
     pub(crate) flows: BTreeMap<String, FlowRecord>,
     /// How changes are applied to it, where they are.
     pub(crate) cdc: Option<CdcRecord>,
+}
+
+/// How far a flow has come in a table.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Position {
+    /// Number of its last micro-batch, forgotten ones included; 0 before the first.
+    pub(crate) last: u64,
+    /// What that one reached; `None` where the flow starts over.
+    pub(crate) state: Option<FlowState>,
+}
+
+impl Position {
+    /// Says whether the flow has reached this offset and nothing more.
+    pub(crate) fn is_at(&self, offset: Option<&Offset>) -> bool {
+        match &self.state {
+            Some(state) => state.offset.as_ref() == offset,
+            None => offset.is_none(),
+        }
+    }
+
+    /// Moves on to a micro-batch that is committed.
+    pub(crate) fn take(&mut self, record: &FlowRecord) {
+        (self.last, self.state) = (record.micro_batch, record.state());
+    }
 }
 
 /// How an attempt to add a version ended.
@@ -223,6 +247,29 @@ impl Table {
     pub(crate) async fn live_files(&self, view: &View) -> Result<Vec<LiveFile>, LakeError> {
         let (table, snapshot) = (self.clone(), Arc::clone(&view.snapshot));
         blocking(move || kernel::live_files(&table.core.engine, &table.name, &snapshot)).await?
+    }
+
+    /// How far a flow has come in a version, or in no table.
+    pub(crate) async fn position(&self, view: Option<&View>, flow: &str) -> Result<Position, LakeError> {
+        let Some(view) = view else { return Ok(Position::default()) };
+        let state = view.flows.get(flow).and_then(FlowRecord::state);
+        Ok(Position { last: self.last_micro_batch(view, flow).await?, state })
+    }
+
+    /// Checks that a flow is where a writer of it knows it to be.
+    pub(crate) async fn check_position(
+        &self,
+        view: &View,
+        flow: &str,
+        position: &Position,
+    ) -> Result<(), LakeError> {
+        let last = self.last_micro_batch(view, flow).await?;
+        if last == position.last { Ok(()) } else { Err(self.moved(flow, last)) }
+    }
+
+    /// The error for a flow that is elsewhere.
+    pub(crate) fn moved(&self, flow: &str, micro_batch: u64) -> LakeError {
+        LakeError::FlowMoved { table: self.name.clone(), flow: flow.to_owned(), micro_batch }
     }
 
     /// The number of the last micro-batch of a flow, forgotten ones included; 0 before the first.

@@ -18,7 +18,7 @@ use crate::kernel::LiveFile;
 use crate::plan::{Plan, plan, plan_replace};
 use crate::rows::RowHasher;
 use crate::schema::fits;
-use crate::table::{Landed, Table, View, files_fingerprint};
+use crate::table::{Landed, Position, Table, View, files_fingerprint};
 use crate::upkeep::{self, TIER_FILES};
 use crate::{
     CommitOutcome, FlowState, LakeError, ReadSpec, SchemaChange, Staged, TableWriter, WriteMode, WriterSpec,
@@ -39,9 +39,7 @@ pub(crate) struct DeltaWriter {
     adapter: Adapter,
     files: DataFiles,
     hasher: Option<Arc<RowHasher>>,
-    state: Option<FlowState>,
-    /// Number of the flow's last micro-batch in the table.
-    last: u64,
+    position: Position,
     /// The next commit replaces everything.
     refresh: bool,
     /// Our last commit could not be read back yet.
@@ -70,16 +68,11 @@ impl DeltaWriter {
         let refresh = spec.full_refresh && view.is_some();
         let plan = plan(&table, view.as_ref(), &spec, refresh)?;
         check_changes(&table, view.as_ref(), &spec, refresh)?;
-        let (last, state) = match &view {
-            None => (0, None),
-            Some(view) => {
-                let state = view.flows.get(&spec.flow).and_then(FlowRecord::state);
-                (table.last_micro_batch(view, &spec.flow).await?, state.filter(|_| !refresh))
-            }
-        };
+        let mut position = table.position(view.as_ref(), &spec.flow).await?;
+        position.state = position.state.filter(|_| !refresh);
         let hasher = hasher(&spec, view.as_ref(), &plan);
         let (adapter, files) = outfit(&table, &spec, &plan, hasher.clone())?;
-        Ok(Self { table, spec, view, plan, adapter, files, hasher, state, last, refresh, stale: false })
+        Ok(Self { table, spec, view, plan, adapter, files, hasher, position, refresh, stale: false })
     }
 
     async fn commit_as(
@@ -135,11 +128,7 @@ impl DeltaWriter {
         let Some(view) = self.table.view(self.view.as_ref()).await? else {
             return Err(self.conflict("it removed the table"));
         };
-        let at = self.table.last_micro_batch(&view, &self.spec.flow).await?;
-        if at != self.last {
-            let (table, flow) = (self.table.name.clone(), self.spec.flow.clone());
-            return Err(LakeError::FlowMoved { table, flow, micro_batch: at });
-        }
+        self.table.check_position(&view, &self.spec.flow, &self.position).await?;
         let same = self.view.as_ref().is_some_and(|old| {
             old.metadata == view.metadata
                 && old.protocol == view.protocol
@@ -177,14 +166,12 @@ impl DeltaWriter {
     /// Works out the commit that puts what is staged on top of the version at hand.
     async fn prepare(&self, number: Option<u64>, offset: Option<&Offset>) -> Result<Step, LakeError> {
         let record = self.view.as_ref().and_then(|v| v.flows.get(&self.spec.flow));
-        let repeats = number == Some(self.last) && self.last > 0;
+        let last = self.position.last;
+        let repeats = number == Some(last) && last > 0;
         let micro_batch = match number {
-            None => self.last + 1,
-            Some(number) if number > self.last || repeats => number,
-            Some(_) => {
-                let (table, flow) = (self.table.name.clone(), self.spec.flow.clone());
-                return Err(LakeError::FlowMoved { table, flow, micro_batch: self.last });
-            }
+            None => last + 1,
+            Some(number) if number > last || repeats => number,
+            Some(_) => return Err(self.table.moved(&self.spec.flow, last)),
         };
         let new: &[DataFile] = self.files.done();
         if number.is_some()
@@ -202,13 +189,11 @@ impl DeltaWriter {
         };
         let mut keeps = false;
         if !self.refresh && !self.plan.changes_table() && self.view.is_some() {
-            let same_offset = self.state.as_ref().is_some_and(|s| s.offset.as_ref() == offset)
-                || (self.state.is_none() && offset.is_none());
             let same_rows = match self.spec.mode {
                 WriteMode::Snapshot => self.holds_already(record, &live),
                 WriteMode::Append | WriteMode::Cdc(_) => new.is_empty() && !repeats,
             };
-            if same_rows && same_offset {
+            if same_rows && self.position.is_at(offset) {
                 return Ok(Step::Nothing);
             }
             keeps = same_rows;
@@ -370,8 +355,7 @@ impl DeltaWriter {
             files: if added { u64::try_from(new.len()).unwrap_or(u64::MAX) } else { 0 },
             changes: std::mem::take(&mut self.plan.changes),
         };
-        self.last = attempt.record.micro_batch;
-        self.state = attempt.record.state();
+        self.position.take(&attempt.record);
         self.refresh = false;
         if added {
             self.files.committed();
@@ -486,11 +470,11 @@ fn outfit(
 #[async_trait]
 impl TableWriter for DeltaWriter {
     fn flow_state(&self) -> Option<&FlowState> {
-        self.state.as_ref()
+        self.position.state.as_ref()
     }
 
     fn next_micro_batch(&self) -> u64 {
-        self.last + 1
+        self.position.last + 1
     }
 
     fn changes(&self) -> &[SchemaChange] {

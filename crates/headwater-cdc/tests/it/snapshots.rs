@@ -1,34 +1,35 @@
 //! What a snapshot changed, against a plain map.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray};
-use arrow_row::Rows;
 use fastrand::Rng;
-use headwater_cdc::snapshot::{Salt, SnapshotDiff, SnapshotIndex, Verdict, fingerprints};
-use headwater_cdc::{CdcError, RowCodec};
+use headwater_cdc::snapshot::{Salt, SnapshotDiff, SnapshotIndex, Verdict};
+use headwater_cdc::{CdcError, Printer};
 
 use crate::model::{Current, Event, History, Sequence, Tracked};
 
 type Stored = BTreeMap<i64, Option<String>>;
 
-fn encoded(columns: &[ArrayRef]) -> Rows {
-    let types: Vec<_> = columns.iter().map(|column| column.data_type().clone()).collect();
-    RowCodec::new(&types).unwrap().encode(columns).unwrap()
+static SALT: LazyLock<Salt> = LazyLock::new(Salt::random);
+
+fn printed(column: ArrayRef, salt: Salt) -> Vec<u128> {
+    let rows = column.len();
+    Printer::new(&[column.data_type().clone()], salt).unwrap().print(&[column], rows).unwrap()
 }
 
-fn keys(keys: impl Iterator<Item = i64>) -> Rows {
-    encoded(&[Arc::new(Int64Array::from_iter_values(keys))])
+fn keys(keys: impl Iterator<Item = i64>) -> Vec<u128> {
+    printed(Arc::new(Int64Array::from_iter_values(keys)), *SALT)
 }
 
-fn names<'a>(names: impl Iterator<Item = &'a Option<String>>) -> Rows {
-    encoded(&[Arc::new(names.map(|name| name.as_deref()).collect::<StringArray>())])
+fn names<'a>(names: impl Iterator<Item = &'a Option<String>>) -> Vec<u128> {
+    printed(Arc::new(names.map(|name| name.as_deref()).collect::<StringArray>()), *SALT)
 }
 
 /// The stored rows, each at the position 1000 + its key.
 fn sealed(stored: &Stored) -> SnapshotDiff {
-    let mut index = SnapshotIndex::with_capacity(Salt::random(), stored.len());
+    let mut index = SnapshotIndex::with_capacity(stored.len());
     let positions: Vec<u64> = stored.keys().map(|key| 1000 + key.cast_unsigned()).collect();
     let (keys, names) = (keys(stored.keys().copied()), names(stored.values()));
     index.push_stored(&keys, &names, &positions).unwrap();
@@ -93,8 +94,8 @@ fn many_rows_are_told_apart() {
 
 #[test]
 fn null_equals_null_and_zero_is_zero() {
-    let floats = |values: Vec<Option<f64>>| encoded(&[Arc::new(Float64Array::from(values))]);
-    let mut index = SnapshotIndex::with_capacity(Salt::random(), 0);
+    let floats = |values: Vec<Option<f64>>| printed(Arc::new(Float64Array::from(values)), *SALT);
+    let mut index = SnapshotIndex::with_capacity(0);
     index
         .push_stored(&keys(0..4), &floats(vec![None, Some(0.0), Some(f64::NAN), None]), &[0, 1, 2, 3])
         .unwrap();
@@ -106,7 +107,7 @@ fn null_equals_null_and_zero_is_zero() {
 
 #[test]
 fn a_key_that_is_stored_twice_is_an_error() {
-    let mut index = SnapshotIndex::with_capacity(Salt::random(), 0);
+    let mut index = SnapshotIndex::with_capacity(0);
     let stored = [1, 2, 3, 2];
     let none = [const { None }; 4];
     index.push_stored(&keys(stored.into_iter()), &names(none.iter()), &[40, 30, 20, 10]).unwrap();
@@ -115,7 +116,7 @@ fn a_key_that_is_stored_twice_is_an_error() {
 
 #[test]
 fn lengths_that_differ_are_errors() {
-    let mut index = SnapshotIndex::with_capacity(Salt::random(), 0);
+    let mut index = SnapshotIndex::with_capacity(0);
     let one = [None];
     let short = index.push_stored(&keys(0..2), &names(one.iter()), &[0, 1]);
     assert!(matches!(short, Err(CdcError::UnevenLengths { what: "values", expected: 2, found: 1 })));
@@ -128,25 +129,24 @@ fn lengths_that_differ_are_errors() {
 
 #[test]
 fn fingerprints_can_be_split_into_parts() {
-    let salt = Salt::random();
     let stored: Stored = (0..1_000).map(|key| (key, Some(key.to_string()))).collect();
     let snapshot: Stored = (500..1_500).map(|key| (key, Some((key / 2 * 2).to_string()))).collect();
     let prints = |rows: &Stored| -> Vec<(i64, u128, u128)> {
-        let keys_of = fingerprints(&keys(rows.keys().copied()), salt);
-        let values_of = fingerprints(&names(rows.values()), salt);
+        let keys_of = keys(rows.keys().copied());
+        let values_of = names(rows.values());
         rows.keys().zip(keys_of).zip(values_of).map(|((row, key), values)| (*row, key, values)).collect()
     };
     let (mut new, mut changed, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for part in 0..4 {
         let of_part =
             |rows: &Stored| -> Vec<_> { prints(rows).into_iter().filter(|row| row.1 % 4 == part).collect() };
-        let mut index = SnapshotIndex::with_capacity(salt, 0);
+        let mut index = SnapshotIndex::with_capacity(0);
         for (row, key, values) in of_part(&stored) {
             index.push(key, values, row.cast_unsigned());
         }
         let mut diff = index.seal().unwrap();
         for (row, key, values) in of_part(&snapshot) {
-            match diff.compare_one(key, values) {
+            match diff.compare(&[key], &[values]).unwrap()[0] {
                 Verdict::New => new.push(row),
                 Verdict::Changed { position } => changed.push(position.cast_signed()),
                 Verdict::Same => assert_eq!(row % 2, 0),
@@ -166,10 +166,11 @@ fn fingerprints_can_be_split_into_parts() {
 
 #[test]
 fn salts_are_secret_and_matter() {
-    let rows = keys(0..3);
+    let rows: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
     let (one, other) = (Salt::random(), Salt::random());
-    assert_eq!(fingerprints(&rows, one), fingerprints(&rows, one));
-    assert!(fingerprints(&rows, one).iter().zip(fingerprints(&rows, other)).all(|(a, b)| *a != b));
+    let of = |salt| printed(Arc::clone(&rows), salt);
+    assert_eq!(of(one), of(one));
+    assert!(of(one).iter().zip(of(other)).all(|(a, b)| *a != b));
     assert_eq!(format!("{one:?}"), "Salt(..)");
 }
 

@@ -154,7 +154,7 @@ impl FileSet {
     pub(crate) fn new(
         table: Table,
         layout: &Layout,
-        live: Vec<LiveFile>,
+        live: impl IntoIterator<Item = LiveFile>,
         cache_limit: usize,
     ) -> Result<Self, LakeError> {
         let columns = Arc::new(Columns::new(&table.name, layout));
@@ -167,7 +167,11 @@ impl FileSet {
     }
 
     /// Starts over from the files of a newer version; what is known of files that are still there is kept.
-    pub(crate) fn rebase(&mut self, layout: &Layout, live: Vec<LiveFile>) -> Result<(), LakeError> {
+    pub(crate) fn rebase(
+        &mut self,
+        layout: &Layout,
+        live: impl IntoIterator<Item = LiveFile>,
+    ) -> Result<(), LakeError> {
         let columns = Columns::new(&self.table.name, layout);
         let same_columns = columns.arrow() == self.columns.arrow();
         self.columns = Arc::new(columns);
@@ -415,38 +419,44 @@ impl FileSet {
     }
 
     /// Reads the columns at `places` of all live rows of a file in the background. Sends them with their places in the
-    /// file; a receiver that is gone ends it.
+    /// file; a receiver that is gone ends it. With more than one task the rows come in no order.
     pub(crate) async fn live_rows(
         &mut self,
         file: usize,
-        places: Vec<usize>,
+        places: &[usize],
+        tasks: usize,
         sender: mpsc::Sender<(Vec<u32>, RecordBatch)>,
     ) -> Result<JoinSet<Result<(), LakeError>>, LakeError> {
         self.load_dead(&[file]).await?;
-        let (table, columns) = (self.table.clone(), Arc::clone(&self.columns));
-        let entry = self.entries[file].clone();
         let mut reading = JoinSet::new();
-        reading.spawn_on(
-            async move {
-                let reader = entry.open(&table, &columns).await?;
-                let mut base = 0_usize;
-                for (group, rows) in reader.group_rows().into_iter().enumerate() {
-                    let mut stream = reader.batches(group, &places)?;
-                    let mut start = base;
-                    while let Some(batch) = stream.next().await? {
-                        let count = batch.num_rows();
-                        let live = live(&entry, start, batch).map_err(|e| damaged(&table.name, e))?;
-                        start += count;
-                        if sender.send(live).await.is_err() {
-                            return Ok(());
+        for first in 0..tasks {
+            let (table, columns) = (self.table.clone(), Arc::clone(&self.columns));
+            let (entry, places, sender) = (self.entries[file].clone(), places.to_vec(), sender.clone());
+            reading.spawn_on(
+                async move {
+                    let reader = entry.open(&table, &columns).await?;
+                    let mut base = 0_usize;
+                    for (group, rows) in reader.group_rows().into_iter().enumerate() {
+                        let mut start = base;
+                        base += rows;
+                        if group % tasks != first {
+                            continue;
+                        }
+                        let mut stream = reader.batches(group, &places)?;
+                        while let Some(batch) = stream.next().await? {
+                            let count = batch.num_rows();
+                            let live = live(&entry, start, batch).map_err(|e| damaged(&table.name, e))?;
+                            start += count;
+                            if sender.send(live).await.is_err() {
+                                return Ok(());
+                            }
                         }
                     }
-                    base += rows;
-                }
-                Ok(())
-            },
-            runtime()?,
-        );
+                    Ok(())
+                },
+                runtime()?,
+            );
+        }
         Ok(reading)
     }
 }

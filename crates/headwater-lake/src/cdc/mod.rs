@@ -10,15 +10,17 @@
 //! **Invariant:** what is read of a table is bounded by its key columns, and what is held in memory by the
 //! micro-batch: the keys of the files that may hold one of the micro-batch are streamed past an index of its keys.
 //!
-//! Start reading at [`CdcWriter`]; `fileset` finds and marks rows, `scd1`, `scd2` and `snapshot` ask the rules of
+//! Start reading at [`CdcWriter`]; `fit` makes the settings fit the columns, `commit` tells the log, `fileset` finds and marks rows, `scd1`, `scd2` and `snapshot` ask the rules of
 //! `headwater-cdc` what becomes of them, `side` turns the outcome into actions of the log.
 
 mod apply;
 mod arrays;
 mod bounds;
 mod cache;
+mod commit;
 mod config;
 mod fileset;
+mod fit;
 mod reader;
 mod scd1;
 mod scd2;

@@ -48,7 +48,7 @@ impl Side {
     pub(crate) fn new(
         table: Table,
         layout: Arc<Layout>,
-        live: Vec<LiveFile>,
+        live: impl IntoIterator<Item = LiveFile>,
         limits: Limits,
         cache_bytes: usize,
     ) -> Result<Self, LakeError> {
@@ -66,7 +66,7 @@ impl Side {
     }
 
     /// The commit stands: what was new is live.
-    pub(crate) fn committed(&mut self, live: Vec<LiveFile>) -> Result<(), LakeError> {
+    pub(crate) fn committed(&mut self, live: impl IntoIterator<Item = LiveFile>) -> Result<(), LakeError> {
         self.files.committed();
         self.known = 0;
         self.set.rebase(&self.layout, live)
@@ -77,17 +77,15 @@ impl Side {
         let all: Vec<usize> = (0..self.layout.arrow.fields().len()).collect();
         for &file in wanted {
             let (sender, mut batches) = tokio::sync::mpsc::channel(2);
-            let mut reading = self.set.live_rows(file, all.clone(), sender).await?;
+            let mut reading = self.set.live_rows(file, &all, 1, sender).await?;
             while let Some((_, batch)) = batches.recv().await {
                 if batch.num_rows() > 0 {
                     self.files.write(batch).await?;
                 }
             }
             // The channel also ends where the reader fails: that must not pass for the end of the rows.
-            match reading.join_next().await {
-                Some(Ok(read)) => read?,
-                Some(Err(lost)) => return Err(LakeError::TaskLost { source: Box::new(lost) }),
-                None => {}
+            while let Some(ended) = reading.join_next().await {
+                ended.map_err(|lost| LakeError::TaskLost { source: Box::new(lost) })??;
             }
         }
         for &file in wanted {

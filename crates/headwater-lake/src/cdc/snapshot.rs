@@ -7,8 +7,8 @@ use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, UI
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take_record_batch;
-use headwater_cdc::snapshot::{Salt, Verdict, fingerprints};
-use headwater_cdc::{CdcError, RowCodec};
+use headwater_cdc::snapshot::{Salt, Verdict};
+use headwater_cdc::{CdcError, Printer};
 use roaring::RoaringTreemap;
 use tokio::sync::mpsc;
 
@@ -24,6 +24,8 @@ use crate::cdc::spill::{Means, Pass, Printed, SpillError};
 const END_ROWS: usize = 50_000;
 /// Rows that are read to see how wide they are.
 const FIRST_END_ROWS: usize = 1_000;
+/// Tasks that read a file for the comparison.
+const READERS: usize = 2;
 /// Rows that are marked dead at a time.
 const KILL_ROWS: usize = 100_000;
 
@@ -64,9 +66,8 @@ pub(crate) struct Comparison {
 /// Makes fingerprints.
 #[derive(Debug)]
 struct Print {
-    keys: RowCodec,
-    values: RowCodec,
-    salt: Salt,
+    keys: Printer,
+    values: Printer,
 }
 
 fn position(id: RowId) -> u64 {
@@ -80,10 +81,8 @@ fn row_id(position: u64) -> RowId {
 
 impl Print {
     fn of(&self, config: &Config, rows: RecordBatch) -> Result<Printed, CdcError> {
-        let of = |codec: &RowCodec, places: &[usize]| {
-            let encoded = codec.encode_rows(&columns(&rows, places), rows.num_rows())?;
-            Ok::<_, CdcError>(fingerprints(&encoded, self.salt))
-        };
+        let of =
+            |printer: &Printer, places: &[usize]| printer.print(&columns(&rows, places), rows.num_rows());
         let (keys, values) = (of(&self.keys, &config.keys)?, of(&self.values, &config.own)?);
         Ok(Printed { rows, keys, values })
     }
@@ -93,12 +92,11 @@ impl Apply<'_> {
     /// Reads the table for the comparison: its current rows, or with a history those that have not ended.
     async fn compare(&mut self) -> Result<Comparison, LakeError> {
         let salt = Salt::random();
-        let codec = |places: &[usize]| RowCodec::new(&self.types(places)).map_err(|e| self.wrong(e));
-        let print = Print { keys: codec(&self.config.keys)?, values: codec(&self.config.own)?, salt };
+        let printer = |places: &[usize]| Printer::new(&self.types(places), salt).map_err(|e| self.wrong(e));
+        let print = Print { keys: printer(&self.config.keys)?, values: printer(&self.config.own)? };
         let table = &self.target.set.table;
         let means = Means {
             table: table.name.clone(),
-            salt,
             memory_bytes: self.comparison_bytes,
             folder: table.core.temp_folder.clone(),
         };
@@ -110,7 +108,7 @@ impl Apply<'_> {
                 continue;
             }
             let (sender, mut batches) = mpsc::channel(2);
-            let mut reading = self.target.set.live_rows(file, places.clone(), sender).await?;
+            let mut reading = self.target.set.live_rows(file, &places, READERS, sender).await?;
             let number = u32::try_from(file).map_err(|e| self.wrong(e))?;
             while let Some((rows, batch)) = batches.recv().await {
                 let (rows, batch) = self.open_rows(rows, batch)?;
@@ -121,10 +119,8 @@ impl Apply<'_> {
                     return Err(self.failed(error).await);
                 }
             }
-            match reading.join_next().await {
-                Some(Ok(read)) => read?,
-                Some(Err(lost)) => return Err(LakeError::TaskLost { source: Box::new(lost) }),
-                None => {}
+            while let Some(ended) = reading.join_next().await {
+                ended.map_err(|lost| LakeError::TaskLost { source: Box::new(lost) })??;
             }
         }
         if let Err(error) = pass.end_stored().await {

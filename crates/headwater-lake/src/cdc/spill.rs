@@ -18,7 +18,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
 use headwater_cdc::CdcError;
-use headwater_cdc::snapshot::{Salt, SnapshotDiff, SnapshotIndex, Split, Verdict};
+use headwater_cdc::snapshot::{SnapshotDiff, SnapshotIndex, Split, Verdict};
 
 use crate::adapt::batch_bytes;
 use crate::store::blocking;
@@ -65,7 +65,6 @@ impl From<LakeError> for SpillError {
 #[derive(Debug)]
 pub(crate) struct Means {
     pub(crate) table: TableName,
-    pub(crate) salt: Salt,
     pub(crate) memory_bytes: usize,
     /// Where temporary files go.
     pub(crate) folder: PathBuf,
@@ -377,7 +376,7 @@ impl Pass {
         };
         let room = usize::try_from(stored_rows.min(fits)).unwrap_or(0);
         Self {
-            index: SnapshotIndex::with_capacity(means.salt, room),
+            index: SnapshotIndex::with_capacity(room),
             means,
             diff: None,
             spill: None,
@@ -440,9 +439,9 @@ impl Pass {
     pub(crate) async fn end_stored(&mut self) -> Result<(), SpillError> {
         if self.spill.is_some() {
             self.put_stored().await?;
-            self.index = SnapshotIndex::with_capacity(self.means.salt, 0);
+            self.index = SnapshotIndex::with_capacity(0);
         } else {
-            let empty = SnapshotIndex::with_capacity(self.means.salt, 0);
+            let empty = SnapshotIndex::with_capacity(0);
             let index = std::mem::replace(&mut self.index, empty);
             self.diff = Some(blocking(move || index.seal()).await??);
         }
@@ -481,7 +480,7 @@ impl Pass {
         let (index, new) = diff.unsealed();
         self.index = index;
         self.put_stored().await?;
-        self.index = SnapshotIndex::with_capacity(self.means.salt, self.piece_rows());
+        self.index = SnapshotIndex::with_capacity(self.piece_rows());
         self.peak_bytes = self.peak_bytes.max(held + self.index.bytes());
         for key in new {
             if self.index.len() >= self.piece_rows() {
@@ -490,7 +489,7 @@ impl Pass {
             self.index.push_seen(key);
         }
         self.put_stored().await?;
-        self.index = SnapshotIndex::with_capacity(self.means.salt, 0);
+        self.index = SnapshotIndex::with_capacity(0);
         Ok(())
     }
 
@@ -516,7 +515,7 @@ impl Pass {
     async fn put_stored(&mut self) -> Result<(), SpillError> {
         let mut spill = self.take_spill().await?;
         let piece_rows = self.piece_rows();
-        let mut index = std::mem::replace(&mut self.index, SnapshotIndex::with_capacity(self.means.salt, 0));
+        let mut index = std::mem::replace(&mut self.index, SnapshotIndex::with_capacity(0));
         let (spill, index, put) = blocking(move || {
             let put = spill.put_stored(&mut index, piece_rows);
             (spill, index, put)

@@ -651,9 +651,22 @@ impl Life {
     }
 }
 
+/// Says how to repeat a life that ends before its time, wherever the output goes.
+struct Repeat(u64);
+
+impl Drop for Repeat {
+    #[allow(clippy::print_stderr, reason = "the one thing that must be known of a failure")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("CDC_SEED={} repeats the life that failed", self.0);
+        }
+    }
+}
+
 #[allow(clippy::print_stdout, reason = "shown where a test fails")]
 /// Goes through one life; panics where the table is not as the model.
 async fn live(seed: u64) {
+    let _repeat = Repeat(seed);
     use Step::{AddColumn, Again, Both, Deletes, Discard, DropColumn, Optimize, Reopen, Upserts, Vacuum};
     let mut life = Life::new(seed);
     println!("CDC_SEED={seed}: {:?}", life.shape);

@@ -9,6 +9,7 @@
 
 mod canon;
 mod cdc;
+mod cdc_beside;
 mod cdc_drift;
 mod cdc_faults;
 mod cdc_kill;

@@ -2,31 +2,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use fastrand::Rng;
-use headwater_cdc::snapshot::{Salt, SnapshotIndex, Split, Verdict, fingerprints};
-use headwater_cdc::{CdcError, RowCodec};
+use headwater_cdc::snapshot::{Salt, SnapshotIndex, Split, Verdict};
+use headwater_cdc::{CdcError, Printer};
 
 use super::{Failed, LEAST_LIMIT, Means, Part, Pass, Printed, Spill, SpillError};
 use crate::{LakeError, TableName};
 
 type Rows = Vec<(i64, String)>;
 
+static SALT: LazyLock<Salt> = LazyLock::new(Salt::random);
+
 fn means(folder: &std::path::Path, memory_bytes: usize) -> Arc<Means> {
     let table = TableName::new("main", "tests", "spill").unwrap();
-    Arc::new(Means { table, salt: Salt::random(), memory_bytes, folder: folder.into() })
+    Arc::new(Means { table, memory_bytes, folder: folder.into() })
 }
 
-fn printed(rows: &[(i64, String)], salt: Salt) -> Printed {
+fn printed(rows: &[(i64, String)]) -> Printed {
     let ids: ArrayRef = Arc::new(rows.iter().map(|row| row.0).collect::<Int64Array>());
     let texts: ArrayRef = Arc::new(rows.iter().map(|row| Some(row.1.as_str())).collect::<StringArray>());
     let of = |column: &ArrayRef| {
-        let codec = RowCodec::new(&[column.data_type().clone()]).unwrap();
-        fingerprints(&codec.encode(std::slice::from_ref(column)).unwrap(), salt)
+        let printer = Printer::new(&[column.data_type().clone()], *SALT).unwrap();
+        printer.print(std::slice::from_ref(column), column.len()).unwrap()
     };
     let (keys, values) = (of(&ids), of(&texts));
     Printed { rows: RecordBatch::try_from_iter([("id", ids), ("text", texts)]).unwrap(), keys, values }
@@ -77,14 +79,14 @@ async fn compared(
     let mut pass = Pass::new(Arc::clone(means), known.then_some(stored.len() as u64));
     let mut at = 10;
     for rows in stored.chunks(step) {
-        let printed = printed(rows, means.salt);
+        let printed = printed(rows);
         let positions: Vec<u64> = (at..).take(rows.len()).collect();
         at += rows.len() as u64;
         pass.push_stored(&printed.keys, &printed.values, &positions).await?;
     }
     pass.end_stored().await?;
     for rows in snapshot.chunks(step) {
-        let printed = printed(rows, means.salt);
+        let printed = printed(rows);
         outcome.take(&printed.rows, pass.compare(&printed).await?);
     }
     let gone = |outcome: &mut Outcome, positions: &mut dyn Iterator<Item = u64>| {
@@ -96,7 +98,7 @@ async fn compared(
         pass.end(|positions| gone(&mut outcome, positions)).await?.into_iter().map(|p| (true, p)).collect();
     way.parts = waiting.len();
     way.peak_bytes = pass.peak_bytes;
-    let schema = printed(&[], means.salt).rows.schema();
+    let schema = printed(&[]).rows.schema();
     while let Some((first, mut part)) = waiting.pop() {
         let mut pass = part.begin().await?;
         while let Some(printed) = part.next_rows(&schema).await? {
@@ -226,9 +228,9 @@ async fn a_folder_that_is_not_there_is_named() {
 fn a_full_disk_is_an_error_that_names_the_folder() {
     let means = means("/dev".as_ref(), LEAST_LIMIT);
     let full = || Spill::new(File::options().write(true).open("/dev/full").unwrap(), Split::new(4));
-    let mut index = SnapshotIndex::with_capacity(means.salt, 1);
+    let mut index = SnapshotIndex::with_capacity(1);
     index.push(1, 1, 1);
-    let waiting = [printed(&[(1, "a".into())], means.salt)];
+    let waiting = [printed(&[(1, "a".into())])];
     for failed in [full().put_stored(&mut index, 10).unwrap_err(), full().put_rows(&waiting).unwrap_err()] {
         assert!(matches!(&failed, Failed::File(e) if e.kind() == std::io::ErrorKind::StorageFull));
         let SpillError::Lake(error) = failed.while_doing("writing", &means) else { panic!() };
@@ -245,7 +247,7 @@ async fn a_file_that_was_changed_is_an_error() {
     let means = means("".as_ref(), LEAST_LIMIT);
     let mut spill = Spill::new(tempfile::tempfile().unwrap(), Split::new(2));
     let rows: Rows = (0..50).map(|id| (id, String::new())).collect();
-    let waiting = [printed(&rows, means.salt)];
+    let waiting = [printed(&rows)];
     let schema = waiting[0].rows.schema();
     spill.put_rows(&waiting).unwrap();
     spill.put_rows(&waiting).unwrap();
