@@ -3,8 +3,6 @@
 //! A fingerprint is SipHash-1-3 with 128 bits over a row's values as words of 64 bits. The words tell where each value ends, so
 //! different rows have different words; the last word says which values are null. Values are equal as [`RowCodec`]'s are.
 
-use std::thread;
-
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef};
@@ -18,8 +16,6 @@ use crate::{CdcError, RowCodec};
 
 /// Rows that are worked on at a time: their states stay in the innermost cache.
 const BLOCK: usize = 512;
-/// With fewer rows a second thread costs more than it saves.
-const ROWS_FOR_THREADS: usize = 8_192;
 /// Columns whose nulls one word tells.
 const NULLS: usize = 64;
 
@@ -84,26 +80,10 @@ impl Printer {
             }
         }
         let mut prints = vec![0; rows];
-        if rows < ROWS_FOR_THREADS {
-            self.fill(columns, 0, &mut prints)?;
-            return Ok(prints);
-        }
-        let (first, second) = prints.split_at_mut(rows / 2);
-        let begin = first.len();
-        thread::scope(|scope| {
-            let other = scope.spawn(|| self.fill(columns, begin, second));
-            let filled = self.fill(columns, 0, first);
-            filled.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })?;
-        Ok(prints)
-    }
-
-    /// The fingerprints of as many rows as there are places for, from row `begin` on.
-    fn fill(&self, columns: &[ArrayRef], begin: usize, prints: &mut [u128]) -> Result<(), CdcError> {
         let columns: Vec<Column<'_>> = columns
             .iter()
             .zip(&self.columns)
-            .map(|(array, (_, way))| Column::new(array.slice(begin, prints.len()), way))
+            .map(|(array, (_, way))| Column::new(ArrayRef::clone(array), way))
             .collect::<Result<_, CdcError>>()?;
         let mut lanes = Lanes::default();
         for (block, prints) in prints.chunks_mut(BLOCK).enumerate() {
@@ -123,7 +103,7 @@ impl Printer {
             }
             lanes.end(prints);
         }
-        Ok(())
+        Ok(prints)
     }
 }
 
@@ -356,7 +336,7 @@ mod tests {
     use arrow_buffer::i256;
     use siphasher::sip128::{Hasher128, SipHasher13};
 
-    use super::{BLOCK, Printer, ROWS_FOR_THREADS, State};
+    use super::{BLOCK, Printer, State};
     use crate::RowCodec;
     use crate::snapshot::Salt;
 
@@ -475,7 +455,7 @@ mod tests {
 
     #[test]
     fn many_rows_are_told_apart() {
-        for rows in [BLOCK - 1, BLOCK, BLOCK + 1, ROWS_FOR_THREADS + BLOCK + 3] {
+        for rows in [BLOCK - 1, BLOCK, BLOCK + 1, 9 * BLOCK + 3] {
             let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows as i64));
             let names: ArrayRef =
                 Arc::new((0..rows).map(|at| Some(format!("name {}", at / 3))).collect::<StringArray>());

@@ -101,6 +101,7 @@ impl Split {
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "less than the number of parts")]
+    #[inline]
     fn part_of(self, key: [u64; 2]) -> usize {
         (key[1] >> self.used & ((1 << self.bits) - 1)) as usize
     }
@@ -111,6 +112,7 @@ fn bits(parts: usize) -> u32 {
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "the halves of a fingerprint")]
+#[inline]
 fn halves(fingerprint: u128) -> [u64; 2] {
     [(fingerprint >> 64) as u64, fingerprint as u64]
 }
@@ -277,9 +279,10 @@ fn sort(entries: &mut [Entry]) {
 
 /// Whether so many are enough for a thread to be worth it.
 fn entries_for_threads(entries: usize) -> bool {
-    entries >= 4_096
+    entries >= 65_536
 }
 
+#[inline]
 fn whole(key: [u64; 2]) -> u128 {
     u128::from(key[0]) << 64 | u128::from(key[1])
 }
@@ -306,6 +309,7 @@ fn shift(entries: usize) -> u32 {
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "there are at most as many buckets as entries")]
+#[inline]
 fn bucket(key: [u64; 2], shift: u32) -> usize {
     (key[0] >> shift) as usize
 }
@@ -338,6 +342,10 @@ pub enum Verdict {
     /// The snapshot had the key before.
     Duplicate,
 }
+
+/// The stored rows of some rows of a snapshot.
+#[derive(Debug)]
+pub struct Matches(Vec<Option<(u32, bool)>>);
 
 /// The comparison of a snapshot with the stored rows.
 #[derive(Debug)]
@@ -377,24 +385,15 @@ impl SnapshotDiff {
     /// # Errors
     /// Lengths that differ; nothing is compared then.
     pub fn compare(&mut self, keys: &[u128], values: &[u128]) -> Result<Vec<Verdict>, CdcError> {
-        self.compare_within(keys, values, usize::MAX)
+        same_length("values", keys.len(), values.len())?;
+        Ok(self.compare_within(keys, self.find(keys, values), usize::MAX))
     }
 
-    /// Compares rows of the snapshot by their fingerprints while this takes at most so many bytes of memory. Rows without a verdict, the last ones,
-    /// were not compared; a row whose key is stored always is.
-    ///
-    /// # Errors
-    /// Lengths that differ; nothing is compared then.
-    pub fn compare_within(
-        &mut self,
-        keys: &[u128],
-        values: &[u128],
-        bytes: usize,
-    ) -> Result<Vec<Verdict>, CdcError> {
-        same_length("values", keys.len(), values.len())?;
-        let found = self.find(keys, values);
+    /// Compares rows of the snapshot, by the fingerprints of their keys and what [`Self::find`] gave for them, while this takes at most so many bytes
+    /// of memory. Rows without a verdict, the last ones, were not compared; a row whose key is stored always is.
+    pub fn compare_within(&mut self, keys: &[u128], found: Matches, bytes: usize) -> Vec<Verdict> {
         let mut verdicts = Vec::with_capacity(keys.len());
-        for (&key, found) in keys.iter().zip(found) {
+        for (&key, found) in keys.iter().zip(found.0) {
             let verdict = match found {
                 Some((number, same)) => self.stored(number, same),
                 None if !self.has_room(bytes) && !self.new.contains(&key) => break,
@@ -403,23 +402,14 @@ impl SnapshotDiff {
             };
             verdicts.push(verdict);
         }
-        Ok(verdicts)
+        verdicts
     }
 
-    /// Finds the stored rows of keys, and says whether their values are these.
-    fn find(&self, keys: &[u128], values: &[u128]) -> Vec<Option<(u32, bool)>> {
+    /// Finds the stored rows of keys, and whether their values are these. What came before does not matter, so that several threads may do this.
+    pub fn find(&self, keys: &[u128], values: &[u128]) -> Matches {
         let mut found = vec![None; keys.len()];
-        let middle = keys.len() / 2;
-        if !entries_for_threads(middle) {
-            self.find_each(keys, values, &mut found);
-            return found;
-        }
-        let (first, second) = found.split_at_mut(middle);
-        thread::scope(|scope| {
-            scope.spawn(|| self.find_each(&keys[middle..], &values[middle..], second));
-            self.find_each(&keys[..middle], &values[..middle], first);
-        });
-        found
+        self.find_each(keys, values, &mut found);
+        Matches(found)
     }
 
     fn find_each(&self, keys: &[u128], values: &[u128], found: &mut [Option<(u32, bool)>]) {
@@ -474,6 +464,7 @@ impl SnapshotDiff {
     }
 
     /// From where to where the entry of a key would be.
+    #[inline]
     fn bucket(&self, key: u128) -> (u32, u32) {
         let bucket = bucket(halves(key), self.shift);
         (self.begins[bucket], self.begins[bucket + 1])

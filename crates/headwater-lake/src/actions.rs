@@ -134,6 +134,28 @@ pub(crate) fn flow_domain(flow: &str, record: &FlowRecord) -> Result<Value, serd
     Ok(domain(&format!("{FLOW_DOMAIN}{flow}"), &serde_json::to_string(record)?))
 }
 
+/// The actions that make flows start over, with numbers that go on: a full refresh took away what they had written.
+pub(crate) fn forget<'a>(
+    flows: impl Iterator<Item = (&'a String, &'a FlowRecord)>,
+    at: DateTime<Utc>,
+) -> Result<Vec<Value>, serde_json::Error> {
+    let mut lines = Vec::new();
+    for (flow, earlier) in flows {
+        let forgotten = FlowRecord {
+            v: FlowRecord::VERSION,
+            micro_batch: earlier.micro_batch + 1,
+            offset: None,
+            forgotten: true,
+            committed_at: Some(at),
+            snapshot: None,
+            files: None,
+        };
+        lines.push(transaction(flow, forgotten.micro_batch, at));
+        lines.push(flow_domain(flow, &forgotten)?);
+    }
+    Ok(lines)
+}
+
 /// A `domainMetadata` action.
 pub(crate) fn domain(name: &str, configuration: &str) -> Value {
     json!({"domainMetadata": {"domain": name, "configuration": configuration, "removed": false}})

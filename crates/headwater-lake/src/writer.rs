@@ -14,7 +14,7 @@ use crate::actions::{self, CommitInfo, DataFile, FlowRecord, SnapshotMark, finge
 use crate::adapt::Adapter;
 use crate::cdc::CdcRecord;
 use crate::files::{DataFiles, Limits};
-use crate::kernel::LiveFile;
+use crate::kernel::{LiveFile, damaged};
 use crate::plan::{Plan, plan, plan_replace};
 use crate::rows::RowHasher;
 use crate::schema::fits;
@@ -338,6 +338,11 @@ impl DeltaWriter {
                 reason: e.to_string(),
             })?,
         );
+        // With the rows go the offsets of all flows: none may go on behind rows that are no longer there. Who has no
+        // offset has nothing to go on from, and counts by numbers of its own.
+        let others = self.view.iter().filter(|_| self.refresh).flat_map(|view| &view.flows);
+        let others = others.filter(|(flow, record)| **flow != self.spec.flow && record.offset.is_some());
+        lines.extend(actions::forget(others, now).map_err(|e| damaged(&self.table.name, e))?);
         lines.extend(removed.iter().map(|file| actions::remove(file, now, true)));
         lines.extend(added.iter().map(|file| actions::add(file, true)));
         Ok(lines)

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch, make_array};
+use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, StructArray, make_array};
 use arrow_buffer::NullBuffer;
-use arrow_schema::ArrowError;
+use arrow_schema::{ArrowError, DataType};
 use arrow_select::interleave::interleave;
 
 /// Columns of a batch by place.
@@ -25,6 +25,31 @@ pub(crate) fn at_path(first: &ArrayRef, below: &[usize]) -> Result<ArrayRef, Arr
         column = make_array(inner.to_data().into_builder().nulls(nulls).build()?);
     }
     Ok(column)
+}
+
+/// The same values in a type that differs in no more than what it calls nested fields: the columns of a history repeat
+/// the sequence's type, and with column mapping each has names and ids of its own.
+pub(crate) fn relabelled(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == data_type {
+        return Ok(Arc::clone(array));
+    }
+    let nulls = array.nulls().cloned();
+    Ok(match (array.data_type(), data_type) {
+        (DataType::Struct(had), DataType::Struct(fields)) if had.len() == fields.len() => {
+            let columns = array.as_struct().columns().iter().zip(fields);
+            let columns = columns.map(|(column, field)| relabelled(column, field.data_type()));
+            let columns = columns.collect::<Result<_, _>>()?;
+            Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, array.len())?)
+        }
+        (DataType::List(_), DataType::List(field)) => {
+            let list = array.as_list::<i32>();
+            let values = relabelled(list.values(), field.data_type())?;
+            Arc::new(ListArray::try_new(Arc::clone(field), list.offsets().clone(), values, nulls)?)
+        }
+        (found, wanted) => {
+            return Err(ArrowError::SchemaError(format!("values of {found} instead of {wanted}")));
+        }
+    })
 }
 
 /// Rows of several batches by one number.

@@ -220,19 +220,8 @@ impl CdcWriter {
         lines.push(actions::flow_domain(&self.asked.spec.flow, record).map_err(wrong)?);
         // With the rows go the offsets of all flows: none may go on behind rows that are no longer there.
         let others = self.view.iter().filter(|_| self.refresh).flat_map(|view| &view.flows);
-        for (flow, earlier) in others.filter(|(flow, _)| **flow != self.asked.spec.flow) {
-            let forgotten = FlowRecord {
-                v: FlowRecord::VERSION,
-                micro_batch: earlier.micro_batch + 1,
-                offset: None,
-                forgotten: true,
-                committed_at: Some(now),
-                snapshot: None,
-                files: None,
-            };
-            lines.push(actions::transaction(flow, forgotten.micro_batch, now));
-            lines.push(actions::flow_domain(flow, &forgotten).map_err(wrong)?);
-        }
+        let others = others.filter(|(flow, _)| **flow != self.asked.spec.flow);
+        lines.extend(actions::forget(others, now).map_err(wrong)?);
         let before = self.base().and_then(|v| v.cdc.as_ref());
         let asked = CdcRecord {
             hidden,

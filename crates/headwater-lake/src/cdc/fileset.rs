@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
-use arrow_select::concat::concat_batches;
+use arrow_select::interleave::interleave_record_batch;
 use arrow_select::take::take_record_batch;
 use headwater_cdc::{KeyIndex, RowCodec};
 use headwater_connect::BoxError;
@@ -408,14 +408,19 @@ impl FileSet {
                 Some(Err(lost)) => return Err(LakeError::TaskLost { source: Box::new(lost) }),
             }
         }
-        let schema = Arc::new(self.columns.arrow().project(places).map_err(wrong)?);
         let batches: Vec<RecordBatch> = parts.into_values().flatten().collect();
-        let sorted = concat_batches(&schema, &batches).map_err(wrong)?;
-        let mut back = vec![0_u32; order.len()];
-        for (place, &at) in (0_u32..).zip(&order) {
+        if batches.is_empty() {
+            let schema = self.columns.arrow().project(places).map_err(wrong)?;
+            return Ok(RecordBatch::new_empty(Arc::new(schema)));
+        }
+        // Straight into the order asked for: rows that are fetched may be a large part of what is held.
+        let found =
+            batches.iter().enumerate().flat_map(|(at, rows)| (0..rows.num_rows()).map(move |row| (at, row)));
+        let mut back = vec![(0, 0); order.len()];
+        for (place, &at) in found.zip(&order) {
             back[at as usize] = place;
         }
-        take_record_batch(&sorted, &UInt32Array::from(back)).map_err(wrong)
+        interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &back).map_err(wrong)
     }
 
     /// Reads the columns at `places` of all live rows of a file in the background. Sends them with their places in the

@@ -1,6 +1,5 @@
 //! SCD type 1: the current row of each key.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -24,17 +23,17 @@ impl Apply<'_> {
         let at = self.sequences(batches)?;
         let last = last_events(&group, groups, &[&at]).map_err(|e| self.wrong(e))?;
 
-        let tombstones = self.tombstones(&index).await?;
+        let tombstones = self.tombstones(&index, groups).await?;
         let stored = self.find_current(&index, &at, &last).await?;
 
         let event = if delete { Event::Delete } else { Event::Upsert };
         let mut todo = Todo::default();
         for (group, &row) in last.iter().enumerate() {
             let sequence = at.row(row as usize).data();
-            let upsert = stored.of.get(&group).map(|&number| stored.at.row(number).data());
-            let tombstone = tombstones.of.get(&group).map(|&number| tombstones.at.row(number).data());
+            let (old, remembered) = (stored.of(group), tombstones.of(group));
+            let upsert = old.map(|number| stored.at.row(number).data());
+            let tombstone = remembered.map(|number| tombstones.at.row(number).data());
             let decision = decide(event, &sequence, &State { upsert, tombstone });
-            let old = stored.of.get(&group).copied();
             match (decision.target, old) {
                 (TargetAction::Insert, _) => todo.written.push((row, None)),
                 (TargetAction::Replace, Some(old)) => {
@@ -46,7 +45,6 @@ impl Apply<'_> {
                 (TargetAction::Remove, Some(old)) => todo.removed.push(stored.found.rows[old]),
                 _ => {}
             }
-            let old = tombstones.of.get(&group).copied();
             match decision.hidden {
                 HiddenAction::Keep => {}
                 // What the delete would hold off later, the newer row holds off as well. Left out, the same changes
@@ -54,10 +52,10 @@ impl Apply<'_> {
                 HiddenAction::Put if upsert.is_some() && decision.target == TargetAction::Keep => {}
                 HiddenAction::Put => {
                     todo.remembered.push(row);
-                    todo.forgotten.extend(old.map(|number| tombstones.found.rows[number]));
+                    todo.forgotten.extend(remembered.map(|number| tombstones.found.rows[number]));
                 }
                 HiddenAction::Remove => {
-                    todo.forgotten.extend(old.map(|number| tombstones.found.rows[number]));
+                    todo.forgotten.extend(remembered.map(|number| tombstones.found.rows[number]));
                 }
             }
         }
@@ -196,17 +194,17 @@ impl Apply<'_> {
         let probe = Probe { index: Arc::clone(index), keys: self.config.keys.clone(), extra, later };
         let found = self.target.set.probe(&probe).await?;
         let at = self.found_sequences(&found)?;
-        let mut of = HashMap::with_capacity(found.groups.len());
-        for (number, &group) in found.groups.iter().enumerate() {
-            if of.insert(group as usize, number).is_some() {
-                return Err(self.duplicate(found.rows[number]).await);
+        let mut of = vec![None; last.len()];
+        for (number, &group) in (0..).zip(&found.groups) {
+            if of[group as usize].replace(number).is_some() {
+                return Err(self.duplicate(found.rows[number as usize]).await);
             }
         }
         Ok(Stored { found, at, of })
     }
 
     /// Finds the deletes that are remembered of the keys.
-    async fn tombstones(&mut self, index: &Arc<KeyIndex>) -> Result<Stored, LakeError> {
+    async fn tombstones(&mut self, index: &Arc<KeyIndex>, groups: usize) -> Result<Stored, LakeError> {
         let remembered = self.hidden.layout.arrow.fields().len() - 1;
         let extra = vec![self.sequence_root(), remembered];
         let probe = Probe { index: Arc::clone(index), keys: self.config.keys.clone(), extra, later: None };
@@ -217,13 +215,12 @@ impl Apply<'_> {
             .iter()
             .flat_map(|b| b.column(1).as_primitive::<TimestampMicrosecondType>().iter().collect::<Vec<_>>())
             .collect();
-        let mut of: HashMap<usize, usize> = HashMap::with_capacity(found.groups.len());
-        let mut expired = Vec::new();
-        for (number, &group) in found.groups.iter().enumerate() {
-            if self.is_expired(times[number]) {
-                expired.push(found.rows[number]);
+        let (mut of, mut expired) = (vec![None; groups], Vec::new());
+        for ((number, &group), &time) in (0..).zip(&found.groups).zip(&times) {
+            if self.is_expired(time) {
+                expired.push(found.rows[number as usize]);
             } else {
-                of.insert(group as usize, number);
+                of[group as usize] = Some(number);
             }
         }
         self.hidden.set.kill(&expired);
@@ -250,11 +247,18 @@ impl Apply<'_> {
     }
 }
 
-/// Stored rows of keys: for each group the number of its row.
+/// Stored rows of keys.
 struct Stored {
     found: Found,
     at: arrow_row::Rows,
-    of: HashMap<usize, usize>,
+    /// For each group the number of its row.
+    of: Vec<Option<u32>>,
+}
+
+impl Stored {
+    fn of(&self, group: usize) -> Option<usize> {
+        self.of.get(group).copied().flatten().map(|number| number as usize)
+    }
 }
 
 /// What a micro-batch changes.

@@ -13,7 +13,7 @@ use headwater_cdc::scd2::{Changes, Events, Seq, Source, Stored, Written, apply, 
 
 use crate::LakeError;
 use crate::cdc::apply::Apply;
-use crate::cdc::arrays::{Numbers, columns, gather};
+use crate::cdc::arrays::{Numbers, columns, gather, relabelled};
 use crate::cdc::fileset::{Probe, RowId};
 
 /// The stored rows of the keys of a micro-batch.
@@ -135,7 +135,8 @@ impl Apply<'_> {
     fn hidden_at(&self, root: &ArrayRef, end: &ArrayRef) -> Result<ArrayRef, LakeError> {
         let sequence = self.below_root(root)?;
         let ended = arrow_array::BooleanArray::from_iter((0..end.len()).map(|row| Some(end.is_valid(row))));
-        zip(&ended, end, &sequence).map_err(|e| self.wrong(e))
+        let end = relabelled(end, sequence.data_type()).map_err(|e| self.wrong(e))?;
+        zip(&ended, &end, &sequence).map_err(|e| self.wrong(e))
     }
 
     async fn carry_out_history(
@@ -197,7 +198,9 @@ impl Apply<'_> {
             })
             .collect();
         let mut sequences = batches.iter().map(|b| self.sequence_of(b)).collect::<Result<Vec<_>, _>>()?;
-        sequences.extend([Arc::clone(&stored.at), Arc::clone(&stored.start), Arc::clone(&stored.end)]);
+        for array in [&stored.at, &stored.start, &stored.end] {
+            sequences.push(relabelled(array, stored.at.data_type()).map_err(|e| self.wrong(e))?);
+        }
         sequences.push(new_null_array(stored.at.data_type(), 1));
         let place = |seq: Option<Seq>| match seq {
             Some(Seq::New(row)) => numbers.of(row as usize),
@@ -210,11 +213,10 @@ impl Apply<'_> {
         let ends: Vec<_> = written.iter().map(|w| place(w.end)).collect();
         (0..self.target.layout.arrow.fields().len())
             .map(|at| {
-                if at == span.0 {
-                    return gather(&sequences, &starts);
-                }
-                if at == span.1 {
-                    return gather(&sequences, &ends);
+                if at == span.0 || at == span.1 {
+                    let places = if at == span.0 { &starts } else { &ends };
+                    let data_type = self.target.layout.arrow.field(at).data_type();
+                    return relabelled(&gather(&sequences, places)?, data_type);
                 }
                 let all = batches.iter().chain(&stored.batches);
                 gather(&all.map(|b| Arc::clone(b.column(at))).collect::<Vec<_>>(), &data)

@@ -1,13 +1,14 @@
 //! Snapshots: all rows there are, compared with the table by key.
 
 use std::sync::Arc;
+use std::thread;
 
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, RecordBatch, UInt32Array};
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take_record_batch;
-use headwater_cdc::snapshot::{Salt, Verdict};
+use headwater_cdc::snapshot::{Matches, Salt, Verdict};
 use headwater_cdc::{CdcError, Printer};
 use roaring::RoaringTreemap;
 use tokio::sync::mpsc;
@@ -24,6 +25,8 @@ use crate::cdc::spill::{Means, Pass, Printed, SpillError};
 const END_ROWS: usize = 50_000;
 /// Rows that are read to see how wide they are.
 const FIRST_END_ROWS: usize = 1_000;
+/// Batches of a snapshot that are looked up together.
+const TOGETHER: usize = 16;
 /// Tasks that read a file for the comparison.
 const READERS: usize = 2;
 /// Rows that are marked dead at a time.
@@ -85,6 +88,37 @@ impl Print {
             |printer: &Printer, places: &[usize]| printer.print(&columns(&rows, places), rows.num_rows());
         let (keys, values) = (of(&self.keys, &config.keys)?, of(&self.values, &config.own)?);
         Ok(Printed { rows, keys, values })
+    }
+}
+
+impl Comparison {
+    /// Makes the fingerprints of rows of the snapshot, and looks them up where the stored ones are in memory: on two
+    /// threads, since this is where the time goes.
+    fn look_up(
+        &self,
+        config: &Config,
+        batches: &[RecordBatch],
+    ) -> Result<Vec<(Printed, Option<Matches>)>, CdcError> {
+        let each = |batches: &[RecordBatch]| -> Result<Vec<_>, CdcError> {
+            let each = batches.iter().map(|rows| {
+                let printed = self.print.of(config, rows.clone())?;
+                let found = self.pass.in_memory().map(|diff| diff.find(&printed.keys, &printed.values));
+                Ok((printed, found))
+            });
+            each.collect()
+        };
+        if batches.len() < 2 {
+            return each(batches);
+        }
+        let (first, second) = batches.split_at(batches.len() / 2);
+        let (first, second) = thread::scope(|scope| {
+            let other = scope.spawn(|| each(second));
+            let first = each(first);
+            (first, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let mut all = first?;
+        all.append(&mut second?);
+        Ok(all)
     }
 }
 
@@ -181,13 +215,14 @@ impl Apply<'_> {
         version: i64,
     ) -> Result<Stage, LakeError> {
         let mut comparison = self.comparison(stage).await?;
-        for batch in batches {
-            let printed = comparison.print.of(self.config, batch.clone()).map_err(|e| self.wrong(e))?;
-            let verdicts = match comparison.pass.compare(&printed).await {
-                Ok(verdicts) => verdicts,
-                Err(error) => return Err(self.failed(error).await),
-            };
-            self.follow(&mut comparison, &printed.rows, verdicts, version).await?;
+        for batches in batches.chunks(TOGETHER) {
+            for (printed, found) in comparison.look_up(self.config, batches).map_err(|e| self.wrong(e))? {
+                let verdicts = match comparison.pass.compare(&printed, found).await {
+                    Ok(verdicts) => verdicts,
+                    Err(error) => return Err(self.failed(error).await),
+                };
+                self.follow(&mut comparison, &printed.rows, verdicts, version).await?;
+            }
         }
         Ok(Stage::Within(comparison))
     }
@@ -306,7 +341,7 @@ impl Apply<'_> {
         while let Some(mut part) = waiting.pop() {
             let mut pass = part.begin().await?;
             while let Some(printed) = part.next_rows(&schema).await? {
-                let verdicts = pass.compare(&printed).await?;
+                let verdicts = pass.compare(&printed, None).await?;
                 self.follow(comparison, &printed.rows, verdicts, version).await?;
             }
             waiting.extend(pass.end(|positions| gone.extend(positions)).await?);

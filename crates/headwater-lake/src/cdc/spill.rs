@@ -18,7 +18,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
 use headwater_cdc::CdcError;
-use headwater_cdc::snapshot::{SnapshotDiff, SnapshotIndex, Split, Verdict};
+use headwater_cdc::snapshot::{Matches, SnapshotDiff, SnapshotIndex, Split, Verdict};
 
 use crate::adapt::batch_bytes;
 use crate::store::blocking;
@@ -449,12 +449,23 @@ impl Pass {
         Ok(())
     }
 
-    /// Compares rows of the snapshot: a verdict for each of the first ones. The others wait for [`Self::end`].
-    pub(crate) async fn compare(&mut self, printed: &Printed) -> Result<Vec<Verdict>, SpillError> {
+    /// What the stored rows are known by, where all are in memory.
+    pub(crate) fn in_memory(&self) -> Option<&SnapshotDiff> {
+        self.diff.as_ref()
+    }
+
+    /// Compares rows of the snapshot: a verdict for each of the first ones. The others wait for [`Self::end`]. `found`
+    /// is what [`Self::in_memory`] found for the rows, where that was asked.
+    pub(crate) async fn compare(
+        &mut self,
+        printed: &Printed,
+        found: Option<Matches>,
+    ) -> Result<Vec<Verdict>, SpillError> {
         let mut verdicts = Vec::new();
         if let Some(diff) = &mut self.diff {
             let limit = if self.split.is_some() { self.means.index_bytes() } else { usize::MAX };
-            verdicts = diff.compare_within(&printed.keys, &printed.values, limit)?;
+            let found = found.unwrap_or_else(|| diff.find(&printed.keys, &printed.values));
+            verdicts = diff.compare_within(&printed.keys, found, limit);
             self.count();
             if verdicts.len() == printed.keys.len() {
                 return Ok(verdicts);

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, StructArray};
 use futures::TryStreamExt;
 use headwater_connect::{DataType, StructField, StructType};
 use headwater_lake::{
     CdcSpec, CommitOutcome, DeltaLake, Feed, Lake, ReadSpec, ScdType, TableName, TrackHistory, WriteMode,
     WriterSpec,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::canon;
 use crate::maker::{Local, name, offset, spec};
 
 const VECTORS: &str = include_str!("../../../headwater-cdc/tests/data/auto_cdc_vectors.json");
@@ -172,6 +173,61 @@ async fn the_same_micro_batch_again_writes_nothing() {
         assert!(!apply(&local.lake, down(), &deletes, 1).await, "{scd_type:?}");
         assert_eq!((rows(&local.lake, &table).await, files(&local, &table)), before, "{scd_type:?}");
     }
+}
+
+/// With column mapping the sequence and the two columns that repeat its type have names and ids of their own inside.
+#[tokio::test]
+async fn a_sequence_may_be_a_struct_in_a_history_whose_names_are_mapped() {
+    let (local, table) = (Local::new(), name("struct_sequence"));
+    let sequence = StructType::new([
+        StructField::nullable("day", DataType::Long),
+        StructField::nullable("n", DataType::Long),
+    ]);
+    let schema = StructType::new([
+        StructField::nullable("id", DataType::Long),
+        StructField::nullable("seq", DataType::Struct(sequence)),
+        StructField::nullable("a name", DataType::String),
+    ]);
+    let made = |events: &[(i64, i64, &str)]| -> RecordBatch {
+        let arrow = schema.to_arrow();
+        let arrow_schema::DataType::Struct(fields) = arrow.field(1).data_type() else { panic!() };
+        let days: ArrayRef = Arc::new(Int64Array::from(vec![7; events.len()]));
+        let numbers: ArrayRef = Arc::new(events.iter().map(|e| e.1).collect::<Int64Array>());
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(events.iter().map(|e| e.0).collect::<Int64Array>()),
+            Arc::new(StructArray::try_new(fields.clone(), vec![days, numbers], None).unwrap()),
+            Arc::new(events.iter().map(|e| Some(e.2)).collect::<StringArray>()),
+        ];
+        RecordBatch::try_new(arrow, columns).unwrap()
+    };
+    let track = TrackHistory::Only(vec!["a name".into()]);
+    for (at, feed, events) in [
+        (1, Feed::Upserts, vec![(1, 10, "a"), (1, 20, "a"), (2, 10, "b")]),
+        // Hidden: a delete that nobody knows the row of; the first member of the run is hidden already.
+        (1, Feed::Deletes, vec![(2, 30, ""), (3, 50, "")]),
+        (2, Feed::Upserts, vec![(1, 15, "c"), (3, 40, "d"), (3, 60, "e")]),
+    ] {
+        let spec = changes(&table, ScdType::Two, track.clone(), feed);
+        let mut writer = local.lake.writer(WriterSpec { schema: schema.clone(), ..spec }).await.unwrap();
+        writer.write(made(&events)).await.unwrap();
+        let outcome = writer.commit(Some(&offset(at))).await.unwrap();
+        assert!(matches!(outcome, CommitOutcome::Committed { .. }), "{outcome:?}");
+    }
+    let read: Vec<RecordBatch> =
+        local.lake.read(&table, ReadSpec::default()).await.unwrap().try_collect().await.unwrap();
+    let shown = canon::rows(&read).into_iter().map(|row| {
+        let n = |column: &str| row[column]["n"].clone();
+        json!([row["id"], row["a name"], n("__START_AT"), n("__END_AT")])
+    });
+    let expect = json!([
+        [1, "a", 10, 15],
+        [1, "a", 20, null],
+        [1, "c", 15, 20],
+        [2, "b", 10, 30],
+        [3, "d", 40, 50],
+        [3, "e", 60, null],
+    ]);
+    assert_eq!(Value::from(canon::sorted(shown.collect())), expect);
 }
 
 /// Every file of a table, with its size.

@@ -239,3 +239,29 @@ async fn names_with_blanks_signs_and_letters_of_any_language_are_tables() {
     assert_eq!(rows.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 4);
     assert!(dir.path().join("my lake/größe/50% of #1?/_delta_log").is_dir());
 }
+
+#[tokio::test]
+async fn a_full_refresh_by_one_flow_lets_the_others_start_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = lake(&dir);
+    let of = |flow: &str| WriterSpec { flow: flow.into(), ..spec(WriteMode::Append) };
+    for (flow, at) in [("one", 0), ("two", 10)] {
+        committed(put(&mut *lake.writer(of(flow)).await.unwrap(), at..at + 5, Some(at)).await);
+    }
+    // Counts by numbers of its own, without an offset.
+    let mut numbered = lake.writer(of("numbered")).await.unwrap();
+    numbered.write(rows(20..25)).await.unwrap();
+    committed(numbered.commit_numbered(7, None).await.unwrap());
+
+    let mut anew = lake.writer(WriterSpec { full_refresh: true, ..of("one") }).await.unwrap();
+    committed(put(&mut *anew, 30..32, Some(30)).await);
+    assert_eq!(ids(&lake).await, [30, 31]);
+    // The rows of the other flow are gone: it must read them again, and its numbers go on.
+    let mut two = lake.writer(of("two")).await.unwrap();
+    assert_eq!((two.flow_state(), two.next_micro_batch()), (None, 3));
+    committed(put(&mut *two, 10..15, Some(10)).await);
+    assert_eq!(ids(&lake).await, [10, 11, 12, 13, 14, 30, 31]);
+    let flows = lake.table(&name()).await.unwrap().unwrap().flows;
+    assert_eq!(flows["numbered"].micro_batch, 7);
+    assert_eq!(flows["one"].offset, Some(offset(30)));
+}

@@ -16,6 +16,7 @@ mod cdc_kill;
 mod cdc_model;
 mod cdc_readers;
 mod cdc_snapshots;
+mod cdc_tombstones;
 mod cdc_values;
 mod commit;
 mod common;

@@ -87,7 +87,7 @@ async fn compared(
     pass.end_stored().await?;
     for rows in snapshot.chunks(step) {
         let printed = printed(rows);
-        outcome.take(&printed.rows, pass.compare(&printed).await?);
+        outcome.take(&printed.rows, pass.compare(&printed, None).await?);
     }
     let gone = |outcome: &mut Outcome, positions: &mut dyn Iterator<Item = u64>| {
         for position in positions {
@@ -102,7 +102,7 @@ async fn compared(
     while let Some((first, mut part)) = waiting.pop() {
         let mut pass = part.begin().await?;
         while let Some(printed) = part.next_rows(&schema).await? {
-            outcome.take(&printed.rows, pass.compare(&printed).await?);
+            outcome.take(&printed.rows, pass.compare(&printed, None).await?);
         }
         let parts = pass.end(|positions| gone(&mut outcome, positions)).await?;
         way.parts_of_parts += usize::from(first) * parts.len();
