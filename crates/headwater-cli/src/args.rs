@@ -205,7 +205,7 @@ pub(crate) enum Connector {
   headwater connector add my_source git@git.example.org:team/my-source.git
   headwater connector add my_source --module acme_connectors.my_source --python ./venv/bin/python
   headwater connector add my_source --command ./my-source")]
-    Add(ConnectorAdd),
+    Add(Box<ConnectorAdd>),
     /// List the connectors that were added
     List,
     /// Show where a connector comes from, its class and what it can do, its options and its environment

@@ -36,13 +36,12 @@ pub(crate) async fn add(
         )));
     }
     let source = source(arguments, project)?;
-    // Nothing is written before the connector has been found to work.
-    let external = External::locate(project, &source, out)?;
-    let environment = external.prepare(out).await?;
-    let found = external.describe(&environment).await?;
-    let factory = external.factory(&environment).await?;
-    warn_without_spec(name, &spec_of(factory.as_ref())?, out);
-    write_added(&source, project)?;
+    let added = prepare(&source, project, out).await;
+    if added.is_err() {
+        // What was fetched is of no use to anybody; the failure to tell is the first.
+        drop(forget(project, name));
+    }
+    let (external, found) = added?;
     if out.is_json() {
         out.json(&json!({"added": name, "commit": external.commit, "class": found.class, "abilities": abilities(&found)}))?;
         return Ok(Exit::Ok);
@@ -54,6 +53,22 @@ pub(crate) async fn add(
     out.say(&format!("next: headwater connectors {name}     shows its options"));
     out.say(&format!("      headwater connection add <name> --connector {name} --option …"));
     Ok(Exit::Ok)
+}
+
+/// Fetches a connector, installs what it needs, looks at it, and writes it into the project when it has been found to
+/// work.
+async fn prepare(
+    source: &ConnectorSource,
+    project: &Project,
+    out: &Out,
+) -> Result<(External, Description), Failure> {
+    let external = External::locate(project, source, out)?;
+    let environment = external.prepare(out).await?;
+    let found = external.describe(&environment).await?;
+    let factory = external.factory(&environment).await?;
+    warn_without_spec(&source.name, &spec_of(factory.as_ref())?, out);
+    write_added(source, project)?;
+    Ok((external, found))
 }
 
 /// What the arguments say of the connector, as `headwater.yaml` will.

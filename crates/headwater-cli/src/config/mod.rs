@@ -35,3 +35,8 @@ pub(crate) fn log_filter() -> Option<String> {
 pub(crate) fn search_path() -> Option<std::ffi::OsString> {
     std::env::var_os("PATH")
 }
+
+/// Where Python looks for modules besides its own places.
+pub(crate) fn module_path() -> Option<std::ffi::OsString> {
+    std::env::var_os("PYTHONPATH")
+}

@@ -12,7 +12,7 @@ use headwater_spec::{ConnectorOrigin, ConnectorSource};
 
 use super::git::{self, Wanted};
 use super::lock::Lock;
-use crate::config::{Project, parse_duration, search_path, shown};
+use crate::config::{Project, module_path, parse_duration, search_path, shown};
 use crate::fail::{Exit, Failure, exit_of};
 use crate::output::Out;
 
@@ -71,6 +71,7 @@ impl External {
         };
         let mut settings = RuntimeSettings::new(&state);
         settings.search_path = search_path();
+        settings.module_path = module_path();
         settings.python = source.python.as_ref().map(|python| {
             if python.contains('/') { absolute(&project.root.join(python)) } else { python.into() }
         });
@@ -190,16 +191,28 @@ fn checkout(
         Some(commit) => commit.clone(),
         None => git::resolve(wanted)?,
     };
-    let folder = checkout_folder(state, name, &commit);
-    if !folder.is_dir() {
-        out.say(&format!("{name}: fetching {} at {}", wanted.url, commit.get(..12).unwrap_or(&commit)));
-        git::fetch(wanted, &commit, &folder)?;
-    }
+    let folder = fetched(state, name, wanted, &commit, out)?;
     if pinned.is_none() {
         lock.set(name, wanted, &commit);
         lock.write(&project.root)?;
     }
     Ok((folder, commit))
+}
+
+/// The folder of a commit's files, which are fetched where they are not there.
+fn fetched(
+    state: &Path,
+    name: &str,
+    wanted: Wanted<'_>,
+    commit: &str,
+    out: &Out,
+) -> Result<PathBuf, Failure> {
+    let folder = checkout_folder(state, name, commit);
+    if !folder.is_dir() {
+        out.say(&format!("{name}: fetching {} at {}", wanted.url, commit.get(..12).unwrap_or(commit)));
+        git::fetch(wanted, commit, &folder)?;
+    }
+    Ok(folder)
 }
 
 /// Pins the newest commit of a connector. Gives the one before and the one now.
@@ -214,28 +227,25 @@ pub(crate) fn update(
     let mut lock = Lock::read(&project.root)?;
     let before = lock.commit(name, wanted).map(str::to_owned);
     let newest = git::resolve(wanted)?;
-    let folder = checkout_folder(&state, name, &newest);
-    if !folder.is_dir() {
-        out.say(&format!("{name}: fetching {} at {}", wanted.url, newest.get(..12).unwrap_or(&newest)));
-        git::fetch(wanted, &newest, &folder)?;
-    }
+    fetched(&state, name, wanted, &newest, out)?;
     lock.set(name, wanted, &newest);
     lock.write(&project.root)?;
     Ok((before, newest))
 }
 
-/// Removes what was fetched for a connector.
+/// Removes what was fetched and installed for a connector, and its place in `headwater.lock`.
 pub(crate) fn forget(project: &Project, name: &str) -> Result<(), Failure> {
-    let folder = project.root.join(".headwater").join("connectors").join(name);
+    let state = state_dir(project)?;
+    let folder = state.join("connectors").join(name);
+    let failed = |e: std::io::Error| {
+        Failure::other(format!("{} cannot be removed", shown(&folder).display()), &e).with_exit(Exit::Usage)
+    };
     match std::fs::remove_dir_all(&folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::other(format!("{} cannot be removed", shown(&folder).display()), &e)
-                .with_exit(Exit::Usage))
-        }
-        _ => {
-            let mut lock = Lock::read(&project.root)?;
-            lock.remove(name);
-            lock.write(&project.root)
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
     }
+    Runtime::new(RuntimeSettings::new(&state)).remove_environments(name).map_err(failed)?;
+    let mut lock = Lock::read(&project.root)?;
+    lock.remove(name);
+    lock.write(&project.root)
 }
