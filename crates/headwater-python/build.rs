@@ -22,8 +22,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         let path = file.canonicalize()?;
         writeln!(list, "    ({name:?}, include_bytes!({path:?})),")?;
     }
-    list.push_str("]\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("no output folder")?);
+    // The distribution that connectors require: some ask for its version.
+    let version = env!("CARGO_PKG_VERSION");
+    let metadata = out.join("METADATA");
+    fs::write(
+        &metadata,
+        format!("Metadata-Version: 2.1\nName: lakeflow-community-connectors\nVersion: {version}\n"),
+    )?;
+    let name = format!("lakeflow_community_connectors-{version}.dist-info/METADATA");
+    (name.as_str(), version).hash(&mut hasher);
+    writeln!(list, "    ({name:?}, include_bytes!({metadata:?})),")?;
+    list.push_str("]\n");
     fs::write(out.join("package_files.rs"), list)?;
     println!("cargo::rustc-env=HEADWATER_PACKAGE_HASH={:016x}", hasher.finish());
     Ok(())

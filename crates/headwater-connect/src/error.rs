@@ -259,6 +259,9 @@ impl ConnectorError {
             ConnectorError::NotStarted { .. } => {
                 Some("check that the command exists and may be executed".into())
             }
+            ConnectorError::Timeout { .. } => {
+                Some("try again later; a connector of the project may take longer with a `call_timeout` of its own".into())
+            }
             ConnectorError::WorkerDied { status, .. } if status.contains("SIGKILL") => {
                 Some("the system may have run out of memory".into())
             }

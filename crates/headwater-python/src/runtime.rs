@@ -111,8 +111,7 @@ impl Runtime {
         let (spec, worker) = match beside {
             Some(text) => (Some(text), None),
             None => {
-                let mut worker = Worker::start(&launch, &definition.name).await?;
-                let spec = ask_spec(&mut worker).await?;
+                let (spec, worker) = first_worker(&launch, &definition.name).await?;
                 (spec, Some(worker))
             }
         };
@@ -178,6 +177,26 @@ impl Runtime {
             variables: vec![("PYTHONPATH", search)],
             removed_variables: vec!["PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONSAFEPATH"],
             temp_root,
+        }
+    }
+}
+
+/// How often a worker is started that dies before it has told anything: what killed it may pass, and nobody tries
+/// again here.
+const STARTS: usize = 3;
+
+/// A worker that has told the connector's spec, and the spec.
+async fn first_worker(launch: &Launch, name: &str) -> Result<(Option<String>, Worker), ConnectorError> {
+    let mut starts = 1;
+    loop {
+        let asked = async {
+            let mut worker = Worker::start(launch, name).await?;
+            let spec = ask_spec(&mut worker).await?;
+            Ok((spec, worker))
+        };
+        match asked.await {
+            Err(ConnectorError::WorkerDied { .. }) if starts < STARTS => starts += 1,
+            done => return done,
         }
     }
 }

@@ -83,6 +83,12 @@ def _named(place: Place, wanted: str) -> Found:
                 raise
             tried.append(name)
             continue
+        except Exception as error:
+            if module_name:
+                raise
+            # Another module may hold the class.
+            tried.append(f"{name} (which cannot be imported: {type(error).__name__}: {error})")
+            continue
         cls = getattr(module, class_name, None)
         if isinstance(cls, type):
             return Found(cls, False, [cls])
@@ -95,6 +101,8 @@ def _named(place: Place, wanted: str) -> Found:
 
 
 def _module_names(place: Place, module_name: str) -> list[str]:
+    if not module_name and place.file is None:
+        return [place.package, *(f"{place.package}.{name}" for name in modules_in(place.folder) if name)]
     if not module_name or module_name == place.package:
         return [place.package]
     if module_name.startswith(place.package + "."):
@@ -120,6 +128,8 @@ def _searched(place: Place, package: ModuleType) -> Found:
     if not candidates and failed:
         raise failed[0][1]
     notes = [f"module {name} cannot be imported: {type(error).__name__}: {error}" for name, error in failed]
+    if not candidates:
+        notes += [_why_not(cls) for cls in _leaves([cls for cls in own if _is_subclass(cls)])]
     for note in notes:
         print(f"headwater_worker: {note}", file=sys.stderr)
     return _only(candidates, place.own_files, notes, merged=False)
@@ -135,6 +145,13 @@ def is_connector(cls: type) -> bool:
         return False
     own = [base for base in cls.__mro__ if base.__name__ != "LakeflowConnect" or base is cls]
     return any("read_table" in vars(base) or "read_partition" in vars(base) for base in own)
+
+
+def _why_not(cls: type) -> str:
+    """What a class that is derived from `LakeflowConnect` lacks to be a connector."""
+    lacking = sorted(cls.__dict__.get("__abstractmethods__") or ())
+    lacking = lacking or [m for m in METHODS if not callable(getattr(cls, m, None))] or ["read_table"]
+    return f"{cls.__module__}:{cls.__name__} does not implement {', '.join(lacking)}"
 
 
 def _is_subclass(cls: type) -> bool:

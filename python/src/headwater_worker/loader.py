@@ -76,6 +76,8 @@ def place_of(path: str | None, module: str | None, name: str | None, repo: str |
         return _installed(module)
     assert path is not None
     if os.path.isfile(path):
+        if not path.endswith(".py"):
+            raise RequestError("bug", f"{path} is not a Python file")
         folder, base = os.path.split(path)
         package = f"{SOURCES}.{_identifier(name or base.removesuffix('.py'))}"
         place = Place(package, folder, path)
