@@ -1,0 +1,4 @@
+from ..harbour_schemas import SUPPORTED
+from .weights import tonnage
+
+__all__ = ["SUPPORTED", "tonnage"]

@@ -1,0 +1,2 @@
+def tonnage(ship: dict) -> float:
+    return ship["kg"] / 1000
