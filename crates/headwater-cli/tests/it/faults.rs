@@ -67,7 +67,7 @@ fn serve(stream: TcpStream, answer: &dyn Fn(&str) -> Option<Vec<u8>>, counted: &
     }
 }
 
-fn http(body: &str) -> Vec<u8> {
+pub(crate) fn http(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
         .into_bytes()
 }

@@ -16,11 +16,11 @@ use crate::harness::{Sandbox, shop_project};
 /// Kills of each table: more than 200 in all.
 const KILLS: usize = 45;
 
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// Random, or from `HEADWATER_KILL_SEED` to repeat a run.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let given = std::env::vars().find(|(name, _)| name == "HEADWATER_KILL_SEED");
         let seed = given
             .map_or_else(|| RandomState::new().build_hasher().finish(), |(_, seed)| seed.parse().unwrap());
@@ -28,8 +28,14 @@ impl Dice {
         Dice(seed | 1)
     }
 
+    /// From 0 (inclusive) to `limit`.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.roll();
+        usize::try_from(self.0 >> 11).unwrap() % limit
+    }
+
     /// From 0 (inclusive) to 1.
-    fn roll(&mut self) -> f64 {
+    pub(crate) fn roll(&mut self) -> f64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -58,7 +64,7 @@ fn run_and_kill(sandbox: &Sandbox, after: Duration) -> bool {
 }
 
 #[allow(clippy::disallowed_methods, reason = "measures how long a real process lives")]
-fn length_of(work: impl FnOnce()) -> Duration {
+pub(crate) fn length_of(work: impl FnOnce()) -> Duration {
     let started_at = Instant::now();
     work();
     started_at.elapsed()
