@@ -23,11 +23,12 @@ pub(crate) async fn agent(arguments: &args::Agent, project: &Project, out: &Out)
     let call = Call::parse(&arguments.arguments)?;
     let source = Source::find(project, &arguments.connection, out).await?;
     let operation = arguments.operation.as_str();
-    // What a connector has of its own goes before what all have.
     if source.may_have_operations() {
         let connector = source.connect(&Options::new()).await?;
         if let Some(agent) = connector.agent() {
-            let own = agent.agent_operations().await?;
+            let mut own = agent.agent_operations().await?;
+            // What every connector has is answered alike for all of them.
+            own.retain(|operation| !built_in().iter().any(|known| known.name == operation.name));
             if operation == "list_operations" {
                 return list_operations(&own, out);
             }
@@ -142,7 +143,12 @@ async fn read_table(call: &Call, source: &Source, out: &Out) -> Result<Exit, Fai
     let start = call.start.clone().or_else(|| metadata.ingestion_type.is_stream().then(Offset::empty));
     let mut head = Map::new();
     head.insert("table".into(), json!(table));
-    let mut preview = Preview::new(&schema, limit, RowPrinter::start(out, schema.clone(), head)?)?;
+    let mut preview = Preview::new(
+        &schema,
+        source.factory.profile(),
+        limit,
+        RowPrinter::start(out, schema.clone(), head)?,
+    )?;
     preview.read(connector.as_ref(), table, start, &options).await?;
     if let (bad, Some(reason)) = preview.finish()? {
         out.warn(&format!(

@@ -2,7 +2,7 @@
 
 use headwater_connect::protocol::Abilities;
 use headwater_python::Description;
-use headwater_spec::{ConnectorOrigin, ConnectorSource, ProjectSpec};
+use headwater_spec::{ConnectorOrigin, ConnectorSource, ConnectorSpec, ProjectSpec};
 use serde_json::{Value, json};
 
 use super::connection::replace;
@@ -11,7 +11,9 @@ use crate::args;
 use crate::config::edit::{self, Entry, Written};
 use crate::config::{Project, parse_duration, shown};
 use crate::connectors::git::{self, Wanted};
-use crate::connectors::{External, Lock, forget, is_built_in, spec_of, update as pin, warn_without_spec};
+use crate::connectors::{
+    External, Lock, forget, is_built_in, pin_back, spec_of, update as pin, warn_without_spec,
+};
 use crate::fail::{Exit, Failure};
 use crate::names;
 use crate::output::{Align, Out, Style, Table};
@@ -62,13 +64,24 @@ async fn prepare(
     project: &Project,
     out: &Out,
 ) -> Result<(External, Description), Failure> {
+    let (external, found, spec) = try_out(source, project, out).await?;
+    warn_without_spec(&source.name, &spec, out);
+    write_added(source, project)?;
+    Ok((external, found))
+}
+
+/// Fetches a connector, installs what it needs, and loads it.
+async fn try_out(
+    source: &ConnectorSource,
+    project: &Project,
+    out: &Out,
+) -> Result<(External, Description, ConnectorSpec), Failure> {
     let external = External::locate(project, source, out)?;
     let environment = external.prepare(out).await?;
     let found = external.describe(&environment).await?;
     let factory = external.factory(&environment).await?;
-    warn_without_spec(&source.name, &spec_of(factory.as_ref())?, out);
-    write_added(source, project)?;
-    Ok((external, found))
+    let spec = spec_of(factory.as_ref())?;
+    Ok((external, found, spec))
 }
 
 /// What the arguments say of the connector, as `headwater.yaml` will.
@@ -313,9 +326,13 @@ pub(crate) async fn update(name: Option<&str>, project: &Project, out: &Out) -> 
         };
         let wanted = Wanted { url, reference: reference.as_deref() };
         let (before, now) = pin(project, &source.name, wanted, out)?;
-        // Its environment is made now rather than in the next run.
-        External::locate(project, source, out)?.prepare(out).await?;
         let short = |commit: &str| commit.get(..12).unwrap_or(commit).to_owned();
+        // A commit that does not work is seen now rather than in the next run.
+        if let Err(failure) = try_out(source, project, out).await {
+            pin_back(project, &source.name, wanted, before.as_deref())?;
+            let what = format!("commit {} of connector `{}` cannot be used", short(&now), source.name);
+            return Err(failure.context(what));
+        }
         if !out.is_json() {
             out.line(&match &before {
                 Some(before) if *before == now => format!("{}: {} is the newest", source.name, short(&now)),

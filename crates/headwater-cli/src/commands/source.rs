@@ -2,7 +2,8 @@
 
 use futures::StreamExt;
 use headwater_connect::{
-    Connector, ConnectorError, Offset, Options, Page, ReadItem, StructType, TableMetadata,
+    Connector, ConnectorError, Offset, Options, Page, Profile, ReadItem, StructType,
+    SupportsPartitionedStream, TableMetadata,
 };
 use headwater_decode::{DecodeError, DecodeOptions, Decoder, OnBadRecord};
 use serde_json::{Map, json};
@@ -175,7 +176,12 @@ pub(crate) async fn preview(
     let mut head = Map::new();
     head.insert("connection".into(), json!(arguments.connection));
     head.insert("table".into(), json!(arguments.table));
-    let mut preview = Preview::new(&schema, arguments.limit, RowPrinter::start(out, schema.clone(), head)?)?;
+    let mut preview = Preview::new(
+        &schema,
+        source.factory.profile(),
+        arguments.limit,
+        RowPrinter::start(out, schema.clone(), head)?,
+    )?;
     let start = if metadata.ingestion_type.is_stream() { Some(Offset::empty()) } else { None };
     preview.read(connector.as_ref(), &arguments.table, start, &options).await?;
     let (bad, reason) = preview.finish()?;
@@ -201,8 +207,14 @@ fn undecodable(error: &DecodeError) -> Failure {
 }
 
 impl<'a> Preview<'a> {
-    pub(crate) fn new(schema: &StructType, limit: u64, printer: RowPrinter<'a>) -> Result<Self, Failure> {
-        let options = DecodeOptions { on_bad_record: OnBadRecord::Quarantine, ..DecodeOptions::default() };
+    pub(crate) fn new(
+        schema: &StructType,
+        profile: Profile,
+        limit: u64,
+        printer: RowPrinter<'a>,
+    ) -> Result<Self, Failure> {
+        let options =
+            DecodeOptions { profile, on_bad_record: OnBadRecord::Quarantine, ..DecodeOptions::default() };
         let decoder = Decoder::new(schema, options).map_err(|e| undecodable(&e))?;
         Ok(Self { decoder, printer, left: limit, bad: 0, reason: None })
     }
@@ -232,6 +244,12 @@ impl<'a> Preview<'a> {
             }
             return Ok(());
         }
+        if let Some(from) = &start
+            && let Some(stream) = connector.partitioned_stream()
+            && stream.is_partitioned(table).await?
+        {
+            return self.stream_parts(stream, table, from, options).await;
+        }
         let mut offset = start;
         loop {
             let mut end = None;
@@ -255,6 +273,35 @@ impl<'a> Preview<'a> {
                 return Ok(());
             }
             offset = end;
+        }
+    }
+
+    /// Reads the parts of a stream one after the other.
+    async fn stream_parts(
+        &mut self,
+        connector: &dyn SupportsPartitionedStream,
+        table: &str,
+        from: &Offset,
+        options: &Options,
+    ) -> Result<(), Failure> {
+        let mut from = from.clone();
+        loop {
+            let end = connector.latest_offset(table, &from, options).await?;
+            if end == from {
+                return Ok(());
+            }
+            for partition in connector.get_partitions(table, &from, &end, options).await? {
+                let mut stream = connector.read_partition(table, &partition, options);
+                while let Some(item) = stream.next().await {
+                    if let ReadItem::Page(page) = item? {
+                        self.page(&page)?;
+                    }
+                    if self.left == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+            from = end;
         }
     }
 

@@ -233,6 +233,21 @@ pub(crate) fn update(
     Ok((before, newest))
 }
 
+/// Pins a connector to the commit `before` again, or to none.
+pub(crate) fn pin_back(
+    project: &Project,
+    name: &str,
+    wanted: Wanted<'_>,
+    before: Option<&str>,
+) -> Result<(), Failure> {
+    let mut lock = Lock::read(&project.root)?;
+    match before {
+        Some(commit) => lock.set(name, wanted, commit),
+        None => lock.remove(name),
+    }
+    lock.write(&project.root)
+}
+
 /// Removes what was fetched and installed for a connector, and its place in `headwater.lock`.
 pub(crate) fn forget(project: &Project, name: &str) -> Result<(), Failure> {
     let state = state_dir(project)?;

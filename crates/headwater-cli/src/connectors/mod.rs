@@ -14,7 +14,7 @@ use headwater_source_example::ExampleFactory;
 use headwater_source_mediawiki::MediaWikiFactory;
 use headwater_spec::{ConnectorSource, ConnectorSpec};
 
-pub(crate) use external::{External, forget, update};
+pub(crate) use external::{External, forget, pin_back, update};
 pub(crate) use lock::Lock;
 
 use crate::config::Project;
