@@ -4,7 +4,7 @@ use headwater_connect::Offset;
 use headwater_engine::{PipelineDefinition, deletes_flow_name, flow_name};
 use headwater_lake::{FlowState, Lake, TableName};
 use headwater_spec::Object;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::args;
 use crate::config::Project;
@@ -87,6 +87,33 @@ fn of_table(known: Vec<Known>, table: &str) -> Result<Vec<Known>, Failure> {
     Ok(found)
 }
 
+/// The answer of `state show`. Offsets are written as they are: a JSON value in between would round their numbers.
+#[derive(Serialize)]
+struct ShownAll<'a> {
+    pipeline: &'a str,
+    flows: Vec<Shown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    table: &'a str,
+    destination: String,
+    flow: &'a str,
+    micro_batch: Option<u64>,
+    offset: Option<&'a Offset>,
+    committed_at: Option<String>,
+}
+
+/// The answer of `state set` and `state reset`.
+#[derive(Serialize)]
+struct Changed<'a> {
+    table: String,
+    flow: &'a str,
+    before: Option<&'a Offset>,
+    offset: Option<&'a Offset>,
+    version: u64,
+}
+
 pub(crate) async fn show(
     arguments: &args::StateShow,
     project: &Project,
@@ -99,18 +126,18 @@ pub(crate) async fn show(
         known = of_table(known, table)?;
     }
     if out.is_json() {
-        let list: Vec<Value> = known
+        let flows = known
             .iter()
-            .map(|k| {
-                json!({
-                    "table": k.source_table, "destination": k.table.to_string(), "flow": k.flow,
-                    "micro_batch": k.state.as_ref().map(|s| s.micro_batch),
-                    "offset": k.state.as_ref().and_then(|s| s.offset.as_ref()),
-                    "committed_at": k.state.as_ref().and_then(|s| s.committed_at).map(|t| t.to_rfc3339()),
-                })
+            .map(|k| Shown {
+                table: &k.source_table,
+                destination: k.table.to_string(),
+                flow: &k.flow,
+                micro_batch: k.state.as_ref().map(|s| s.micro_batch),
+                offset: k.state.as_ref().and_then(|s| s.offset.as_ref()),
+                committed_at: k.state.as_ref().and_then(|s| s.committed_at).map(|t| t.to_rfc3339()),
             })
             .collect();
-        out.json(&json!({"pipeline": pipeline.definition.name, "flows": list}))?;
+        out.json(&ShownAll { pipeline: &pipeline.definition.name, flows })?;
         return Ok(Exit::Ok);
     }
     let mut table = Table::new([
@@ -243,7 +270,13 @@ async fn apply(
     }
     let version = lake.set_offset(&known.table, &known.flow, change.offset.as_ref()).await?;
     if out.is_json() {
-        out.json(&json!({"table": known.table.to_string(), "flow": known.flow, "before": before, "offset": change.offset, "version": version}))?;
+        out.json(&Changed {
+            table: known.table.to_string(),
+            flow: &known.flow,
+            before,
+            offset: change.offset.as_ref(),
+            version,
+        })?;
     } else {
         out.say(&format!("{}: version {version}", known.table));
     }

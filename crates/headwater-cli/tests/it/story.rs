@@ -102,6 +102,16 @@ fn offsets_can_be_shown_set_and_reset() {
     let offset = state["flows"][0]["offset"].clone();
     assert!(offset.is_object(), "{state:#}");
 
+    let exact = r#"{"n":123456789012345678901234567890,"f":0.1000000000000000055}"#;
+    let set = sandbox.run(&["state", "set", "shop", "events", "--offset", exact, "--yes", "--json"]).ok();
+    let shown = sandbox.run(&["state", "show", "shop", "events", "--json"]).ok();
+    for told in [&set.stdout, &shown.stdout] {
+        assert!(told.contains("123456789012345678901234567890"), "{told}");
+        assert!(told.contains("0.1000000000000000055"), "{told}");
+    }
+    let before = offset.to_string();
+    sandbox.run(&["state", "set", "shop", "events", "--offset", &before, "--yes"]).ok();
+
     snapshot!(
         "state_set_nonsense",
         sandbox.run(&["state", "set", "shop", "events", "--offset", "{after:1}", "--yes"]).code(2)
