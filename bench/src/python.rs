@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::child::{figures, median, median_of, one, path, start};
 use crate::pages;
+use crate::usage::Usage;
 
 /// The least rate of one worker, and the most CPU beside the iteration, for the machine of the goals.
 const GOAL_ROWS_PER_SEC: f64 = 85_000.0;
@@ -133,20 +134,28 @@ fn tokio<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
 }
 
-/// Reads one or two tables; gives rows and the memory of the workers.
-pub(crate) fn read(url: &str, out: &Path, state: &Path, tables: &str) -> Result<(u64, u64)> {
+/// Reads one or two tables; gives the figures of the engine and its workers, with the start of both.
+#[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+pub(crate) fn read(url: &str, out: &Path, state: &Path, tables: &str) -> Result<Value> {
+    let started = std::time::Instant::now();
     tokio(async {
         let lake =
             DeltaLake::open(out.to_str().context("a path that is not UTF-8")?, LakeOptions::default())?;
         let engine = Engine::new(Arc::new(lake), EngineSettings::default());
         let connection = Options::from_iter([("base_url", url)]);
-        let request = UpdateRequest::new(pipeline(tables)?, factory(state).await?, connection);
+        // It keeps its workers for a while, so that what they have used can be read below.
+        let factory = factory(state).await?;
+        let request = UpdateRequest::new(pipeline(tables)?, Arc::clone(&factory), connection);
         let report = engine.run(request, Arc::new(Silent)).await;
         if let Some(error) = report.flows.iter().find_map(|flow| flow.error.as_ref()) {
             bail!("a flow failed: {error:?}");
         }
         let totals = report.totals();
-        Ok((totals.rows_written, totals.outside_bytes))
+        let wall = started.elapsed().as_secs_f64();
+        let mut figures = Usage::with_children()?.to_json(wall, totals.rows_written);
+        figures["worker_bytes"] = totals.outside_bytes.into();
+        drop(factory);
+        Ok(figures)
     })
 }
 

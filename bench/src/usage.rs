@@ -35,15 +35,27 @@ impl Usage {
         Ok(Self { cpu_secs: f64::from(ticks) / 100.0, peak_rss_bytes: kib * 1024, read_bytes })
     }
 
-    /// As [`Usage::of_this_process`], with the CPU seconds of the processes that it has started and that have ended.
+    /// As [`Usage::of_this_process`], with the CPU seconds of the processes that it has started, alive or ended.
     pub(crate) fn with_children() -> Result<Self> {
-        let stat = std::fs::read_to_string("/proc/self/stat")?;
-        let fields: Vec<&str> =
-            stat.rsplit_once(')').context("odd /proc/self/stat")?.1.split_whitespace().collect();
-        let ended = fields.get(13..15).context("short /proc/self/stat")?;
-        let ticks: u32 = ended.iter().map(|t| t.parse::<u32>()).sum::<Result<_, _>>()?;
+        let own = std::process::id().to_string();
+        let mut ticks: u64 = 0;
+        for process in std::fs::read_dir("/proc")?.flatten() {
+            // One that ends meanwhile has been counted by nobody, and is of no weight.
+            let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { continue };
+            let fields: Vec<&str> =
+                stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+            let counted = match process.file_name().to_str() {
+                // What has ended stands behind the process's own.
+                Some(name) if name == own => fields.get(13..15),
+                _ if fields.get(1) == Some(&own.as_str()) => fields.get(11..15),
+                _ => continue,
+            };
+            for count in counted.context("short /proc/<pid>/stat")? {
+                ticks += count.parse::<u64>()?;
+            }
+        }
         let mut usage = Self::of_this_process()?;
-        usage.cpu_secs += f64::from(ticks) / 100.0;
+        usage.cpu_secs += f64::from(u32::try_from(ticks)?) / 100.0;
         Ok(usage)
     }
 
