@@ -1,4 +1,16 @@
-//! Suggestions for names that do not exist.
+//! Names: what a new one may be, and suggestions for those that do not exist.
+
+use crate::fail::Failure;
+
+/// Refuses a name that a new connector or connection cannot have.
+pub(crate) fn check_new(name: &str, what: &str) -> Result<(), Failure> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if name.is_empty() || name.len() > 128 || !name.chars().all(is_fine) {
+        return Err(Failure::usage(format!("`{name}` is not a name for a {what}"))
+            .hint("use letters, digits, `_` and `-`"));
+    }
+    Ok(())
+}
 
 /// The name nearest to `wanted`, where one is near enough to be meant.
 pub(crate) fn nearest<'a>(wanted: &str, names: &'a [String]) -> Option<&'a str> {

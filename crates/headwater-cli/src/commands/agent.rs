@@ -23,11 +23,12 @@ pub(crate) async fn agent(arguments: &args::Agent, project: &Project, out: &Out)
     let call = Call::parse(&arguments.arguments)?;
     let source = Source::find(project, &arguments.connection, out).await?;
     let operation = arguments.operation.as_str();
-    if source.may_have_operations() {
+    let is_common = operation != "list_operations" && built_in().iter().any(|known| known.name == operation);
+    // What every connector has is answered alike for all of them, and needs no look at its own.
+    if !is_common && source.may_have_operations() {
         let connector = source.connect(&Options::new()).await?;
         if let Some(agent) = connector.agent() {
             let mut own = agent.agent_operations().await?;
-            // What every connector has is answered alike for all of them.
             own.retain(|operation| !built_in().iter().any(|known| known.name == operation.name));
             if operation == "list_operations" {
                 return list_operations(&own, out);

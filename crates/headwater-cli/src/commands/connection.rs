@@ -12,6 +12,7 @@ use crate::config::edit::{self, Entry, Written};
 use crate::config::{Project, ProjectError, Reference, shown, write_atomically};
 use crate::connectors::{Registry, is_built_in, spec_of, warn_without_spec};
 use crate::fail::{Exit, Failure};
+use crate::names;
 use crate::output::{Align, Out, Table};
 
 /// A connection of the project with its connector. Secrets have not been looked up.
@@ -172,11 +173,7 @@ pub(crate) async fn add(
     out: &Out,
 ) -> Result<Exit, Failure> {
     let name = arguments.name.as_str();
-    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if name.is_empty() || name.len() > 128 || !name.chars().all(is_fine) {
-        return Err(Failure::usage(format!("`{name}` is not a name for a connection"))
-            .hint("use letters, digits, `_` and `-`"));
-    }
+    names::check_new(name, "connection")?;
     let factory = Registry::new(Some(project), out).factory(&arguments.connector).await?;
     let spec = spec_of(factory.as_ref())?;
     warn_without_spec(&arguments.connector, &spec, out);

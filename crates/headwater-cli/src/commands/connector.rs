@@ -24,11 +24,7 @@ pub(crate) async fn add(
     out: &Out,
 ) -> Result<Exit, Failure> {
     let name = arguments.name.as_str();
-    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if name.is_empty() || name.len() > 128 || !name.chars().all(is_fine) {
-        return Err(Failure::usage(format!("`{name}` is not a name for a connector"))
-            .hint("use letters, digits, `_` and `-`"));
-    }
+    names::check_new(name, "connector")?;
     if is_built_in(name) {
         return Err(Failure::usage(format!("connector `{name}` is built in")).hint("take another name"));
     }
@@ -143,28 +139,24 @@ fn in_project(path: &str, project: &Project) -> Result<String, Failure> {
     })
 }
 
-fn entry(source: &ConnectorSource) -> Entry<'_> {
+fn entry<'a>(source: &'a ConnectorSource) -> Entry<'a> {
     let mut fields = Vec::new();
-    let text = |value: &Option<String>, field, fields: &mut Vec<_>| {
-        if let Some(value) = value {
-            fields.push((field, value.clone()));
-        }
+    let mut text = |field, value: Option<&'a String>| {
+        fields.extend(value.map(|value| (field, Written::Text(value))));
     };
-    let mut texts: Vec<(&'static str, String)> = Vec::new();
     match &source.origin {
-        ConnectorOrigin::Folder(folder) => texts.push(("folder", folder.clone())),
+        ConnectorOrigin::Folder(folder) => text("folder", Some(folder)),
         ConnectorOrigin::Git { url, reference, path } => {
-            texts.push(("git", url.clone()));
-            text(reference, "ref", &mut texts);
-            text(path, "path", &mut texts);
+            text("git", Some(url));
+            text("ref", reference.as_ref());
+            text("path", path.as_ref());
         }
-        ConnectorOrigin::Module(module) => texts.push(("module", module.clone())),
-        ConnectorOrigin::Command { program, .. } => texts.push(("command", program.clone())),
+        ConnectorOrigin::Module(module) => text("module", Some(module)),
+        ConnectorOrigin::Command { program, .. } => text("command", Some(program)),
     }
-    text(&source.class, "class", &mut texts);
-    text(&source.python, "python", &mut texts);
-    text(&source.call_timeout, "call_timeout", &mut texts);
-    fields.extend(texts.into_iter().map(|(field, value)| (field, Written::Owned(value))));
+    text("class", source.class.as_ref());
+    text("python", source.python.as_ref());
+    text("call_timeout", source.call_timeout.as_ref());
     if let ConnectorOrigin::Command { arguments, .. } = &source.origin {
         fields.push(("arguments", Written::List(arguments)));
     }

@@ -24,8 +24,6 @@ pub(crate) struct Entry<'a> {
 pub(crate) enum Written<'a> {
     /// A text.
     Text(&'a str),
-    /// The same, made up.
-    Owned(String),
     /// A list of texts.
     List(&'a [String]),
     /// A map of texts.
@@ -41,7 +39,6 @@ impl Entry<'_> {
         for (field, value) in &self.fields {
             match value {
                 Written::Text(value) => text.push_str(&format!("{pad}{step}{field}: {}\n", scalar(value))),
-                Written::Owned(value) => text.push_str(&format!("{pad}{step}{field}: {}\n", scalar(value))),
                 Written::List([]) | Written::Map([]) => {}
                 Written::List(items) => {
                     // A JSON list is a YAML list.
