@@ -162,7 +162,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  headwater vacuum example.orders --dry-run\n  headwater vacuum --all --retention 30d"
     )]
     Vacuum(Vacuum),
-    /// Print the JSON Schema of a pipeline spec or a connector spec, for an editor
+    /// Print the JSON Schema of a pipeline spec, a connector spec or a suite.yaml, for an editor
     #[command(after_help = "Examples:\n  headwater schema pipeline > pipeline.schema.json")]
     Schema(Schema),
     /// Print shell completions
@@ -522,6 +522,8 @@ pub(crate) enum SchemaKind {
     Pipeline,
     /// connector_spec.yaml of a connector
     Connector,
+    /// simulator/suite.yaml of a connector, for `headwater test`
+    Suite,
 }
 
 #[derive(Debug, Args)]

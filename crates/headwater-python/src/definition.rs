@@ -52,6 +52,8 @@ pub struct RuntimeSettings {
     pub search_path: Option<OsString>,
     /// `PYTHONPATH`: where modules of the user's own are looked for besides the environment.
     pub module_path: Option<OsString>,
+    /// Variables that a worker's environment has besides those of this process.
+    pub environment: Vec<(String, OsString)>,
     /// How long a request may take without a record or its end, where the connection does not say.
     pub call_timeout: Duration,
     /// How many workers may read parts of one table at the same time.
@@ -70,6 +72,7 @@ impl RuntimeSettings {
             python: None,
             search_path: None,
             module_path: None,
+            environment: Vec::new(),
             call_timeout: Self::CALL_TIMEOUT,
             parallel_parts: cores.max(2),
         }

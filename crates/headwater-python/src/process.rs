@@ -31,7 +31,7 @@ pub(crate) struct Launch {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
     /// Added to this process's own environment.
-    pub(crate) variables: Vec<(&'static str, OsString)>,
+    pub(crate) variables: Vec<(String, OsString)>,
     /// Taken out of it.
     pub(crate) removed_variables: Vec<&'static str>,
     /// Where each worker gets a folder for its temporary files.

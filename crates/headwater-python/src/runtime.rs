@@ -115,11 +115,7 @@ impl Runtime {
                 (spec, Some(worker))
             }
         };
-        let parsed = spec.as_deref().and_then(|text| ConnectorSpec::parse(text, SPEC_FILE).ok());
-        let is_secret: Box<dyn Fn(&str) -> bool + Send + Sync> = match parsed {
-            Some(parsed) => Box::new(move |name| parsed.value.is_secret(name)),
-            None => Box::new(is_secret_name),
-        };
+        let is_secret = secret_names(spec.as_deref());
         let profile = match definition.source {
             ConnectorSource::Command { .. } => match &worker {
                 Some(worker) if worker.hello().values.as_deref() == Some("python") => Profile::Python,
@@ -136,6 +132,32 @@ impl Runtime {
         Ok(Arc::new(WorkerConnectorFactory { pool, spec, profile, call_timeout, parallel_parts }))
     }
 
+    /// A factory whose instances change the connector's source instead of reading it, for tests: each is the class
+    /// `WriteBack` in `file`, run as the connector is. `list_tables` names the tables that it can change, and its
+    /// operations for agents are `insert`, `update` and `delete`.
+    pub fn write_back(
+        &self,
+        definition: &ConnectorDefinition,
+        environment: &Environment,
+        file: &Path,
+    ) -> Arc<dyn ConnectorFactory> {
+        let mut launch = self.launch(definition, environment);
+        launch.args.extend(["--write-back".into(), file.as_os_str().to_owned()]);
+        let spec = match &definition.source {
+            ConnectorSource::Folder { path, .. } => read_spec(&path.join(SPEC_FILE)),
+            _ => None,
+        };
+        let pool = Arc::new(Pool::new(&definition.name, launch, secret_names(spec.as_deref()), 1));
+        let call_timeout = self.settings.call_timeout;
+        Arc::new(WorkerConnectorFactory {
+            pool,
+            spec,
+            profile: Profile::Python,
+            call_timeout,
+            parallel_parts: 1,
+        })
+    }
+
     fn launch(&self, definition: &ConnectorDefinition, environment: &Environment) -> Launch {
         let temp_root = self.settings.python_dir().join("tmp");
         let mut args = Vec::new();
@@ -144,7 +166,7 @@ impl Runtime {
                 return Launch {
                     program: program.clone(),
                     args: args.iter().map(Into::into).collect(),
-                    variables: Vec::new(),
+                    variables: self.settings.environment.clone(),
                     removed_variables: Vec::new(),
                     temp_root,
                 };
@@ -171,10 +193,12 @@ impl Runtime {
             search.extend(std::env::split_paths(path));
         }
         let search = std::env::join_paths(search).unwrap_or_default();
+        let mut variables = self.settings.environment.clone();
+        variables.push(("PYTHONPATH".to_owned(), search));
         Launch {
             program: program.unwrap_or_else(|| PathBuf::from("python3")),
             args,
-            variables: vec![("PYTHONPATH", search)],
+            variables,
             removed_variables: vec!["PYTHONHOME", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONSAFEPATH"],
             temp_root,
         }
@@ -233,6 +257,16 @@ pub enum Progress {
     Step(&'static str),
     /// A line that pip wrote.
     Line(String),
+}
+
+/// Says of an option's name whether its value is secret.
+type IsSecret = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+fn secret_names(spec: Option<&str>) -> IsSecret {
+    match spec.and_then(|text| ConnectorSpec::parse(text, SPEC_FILE).ok()) {
+        Some(parsed) => Box::new(move |name| parsed.value.is_secret(name)),
+        None => Box::new(is_secret_name),
+    }
 }
 
 /// The text of a spec file, where there is one that can be read.

@@ -1,13 +1,14 @@
 //! Pipeline specs and connector specs: text in, checked values or precise complaints out.
 //!
-//! Three documents, each as YAML or JSON:
+//! Four documents, each as YAML or JSON:
 //!
 //! * [`PipelineSpec`]: which tables of which connection land where, and how;
 //! * [`ConnectorSpec`]: what a connector's connection needs, and which table options it takes;
-//! * [`ProjectSpec`]: where a project's tables go, and its connections.
+//! * [`ProjectSpec`]: where a project's tables go, and its connections;
+//! * [`SuiteSpec`]: how the contract suite tests a connector.
 //!
-//! Each is described once, in a table of fields (`pipeline_fields`, `connector_fields`, `project`). The checker, the JSON
-//! Schema ([`pipeline_schema`], [`connector_schema`]) and the reference pages ([`pipeline_reference`],
+//! Each is described once, in a table of fields (`pipeline_fields`, `connector_fields`, `project`, `suite`). The checker, the JSON
+//! Schema ([`pipeline_schema`], [`connector_schema`], [`suite_schema`]) and the reference pages ([`pipeline_reference`],
 //! [`connector_reference`]) all read that table, so they cannot disagree.
 //!
 //! **Invariant:** this crate does no I/O. It takes text and the name to show for it, never a path to open.
@@ -38,6 +39,7 @@ mod pipeline_tables;
 mod project;
 mod reference;
 mod schema;
+mod suite;
 mod write;
 mod yaml;
 
@@ -52,4 +54,5 @@ pub use pipeline::{
 pub use pipeline_tables::{Listing, TableList};
 pub use project::{ConnectionSpec, ConnectorOrigin, ConnectorSource, ProjectSpec};
 pub use reference::{connector_reference, pipeline_reference};
-pub use schema::{connector_schema, pipeline_schema};
+pub use schema::{connector_schema, pipeline_schema, suite_schema};
+pub use suite::{SkippedRule, SuiteSpec, UnfilledColumn};

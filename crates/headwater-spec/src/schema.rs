@@ -1,4 +1,4 @@
-//! JSON Schema (draft 2020-12) of both documents, from the tables of fields.
+//! JSON Schema (draft 2020-12) of the documents, from the tables of fields.
 //!
 //! The schemas accept what the parser accepts, as far as JSON Schema can say it: what depends on two places of a
 //! document (one destination twice) or on the inside of a text (a cron expression's ranges) is the parser's alone.
@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::connector_fields::CONNECTOR;
 use crate::fields::{Field, Need, ObjectKind, Rest, Rule, Shape, TextRule};
 use crate::pipeline_fields::PIPELINE;
+use crate::suite::SUITE;
 
 /// The JSON Schema of a pipeline spec, for editors.
 pub fn pipeline_schema() -> Value {
@@ -17,6 +18,11 @@ pub fn pipeline_schema() -> Value {
 /// The JSON Schema of a connector spec, for editors.
 pub fn connector_schema() -> Value {
     root(&CONNECTOR, "Headwater connector spec")
+}
+
+/// The JSON Schema of `suite.yaml`, for editors.
+pub fn suite_schema() -> Value {
+    root(&SUITE, "Headwater contract suite of a connector")
 }
 
 fn root(kind: &'static ObjectKind, title: &str) -> Value {

@@ -6,16 +6,17 @@ import os
 import sys
 
 USAGE = """usage: python -m headwater_worker (--path FOLDER_OR_FILE | --module INSTALLED.MODULE)
-           [--name NAME] [--class MODULE:CLASS] [--repo FOLDER] [--describe]
+           [--name NAME] [--class MODULE:CLASS] [--repo FOLDER] [--describe] [--write-back FILE]
 
   --path      folder or file of the connector
   --module    a connector that is installed as a package
   --name      its name as sources.<name>, where its modules do not tell
   --class     its class, where there are several; MODULE is a name inside the connector's package or a full name
   --repo      root of the repository it came from: other parts of it are found behind what is brought along
-  --describe  print what was found as JSON, and end"""
+  --describe  print what was found as JSON, and end
+  --write-back  run the class WriteBack of this file instead of the connector"""
 
-_VALUES = ("path", "module", "name", "class", "repo")
+_VALUES = ("path", "module", "name", "class", "repo", "write-back")
 
 
 class Arguments:
@@ -43,6 +44,8 @@ class Arguments:
         self.class_name = values.get("class")
         repo = values.get("repo")
         self.repo = None if repo is None else os.path.realpath(repo)
+        write_back = values.get("write-back")
+        self.write_back = None if write_back is None else os.path.realpath(write_back)
 
 
 def wrong_usage(why: str) -> None:

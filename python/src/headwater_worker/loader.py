@@ -18,7 +18,18 @@ from .errors import RequestError
 SOURCES = "databricks.labs.community_connector.sources"
 SPEC_FILE = "connector_spec.yaml"
 _CHAIN = os.path.join("databricks", "labs", "community_connector")
-_SKIPPED = {"tests", "test", "docs", "build", "dist", "node_modules", "__pycache__", "venv", "site-packages"}
+_SKIPPED = {
+    "tests",
+    "test",
+    "simulator",
+    "docs",
+    "build",
+    "dist",
+    "node_modules",
+    "__pycache__",
+    "venv",
+    "site-packages",
+}
 _NO_PARTS = {"setup.py", "conftest.py", "noxfile.py", "tasks.py"}
 _REFERENCE = re.compile(rb"databricks\.labs\.community_connector\.sources\.(\w+)(?:\.(\w+)|\s+import\s+\(?\s*(\w+))?")
 _TEST = re.compile(r"test_|.*_test\.py$")

@@ -40,6 +40,14 @@ def main(given: list[str]) -> NoReturn:
     Worker(arguments).run()
 
 
+def _session(arguments: Arguments, redact: Redactor) -> Session:
+    if arguments.write_back is None:
+        return Session(arguments, redact)
+    from .write_back import WriteBackSession
+
+    return WriteBackSession(arguments, redact, arguments.write_back)
+
+
 class Worker:
     """One request at a time, in the main thread; the connector's code runs there, too."""
 
@@ -48,7 +56,7 @@ class Worker:
         faulthandler.enable()
         self._channel = Channel()
         self._redact = Redactor()
-        self._session = Session(arguments, self._redact)
+        self._session = _session(arguments, self._redact)
         self._open = False
         self._thread = main_thread()
         self._counter = RequestCounter()

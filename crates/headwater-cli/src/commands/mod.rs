@@ -79,6 +79,7 @@ pub(crate) fn run(cli: Cli, out: &Out) -> Result<Exit, Failure> {
             let schema = match a.kind {
                 SchemaKind::Pipeline => headwater_spec::pipeline_schema(),
                 SchemaKind::Connector => headwater_spec::connector_schema(),
+                SchemaKind::Suite => headwater_spec::suite_schema(),
             };
             out.json(&schema).map(|()| Exit::Ok)
         }

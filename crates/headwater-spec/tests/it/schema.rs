@@ -1,7 +1,10 @@
 //! The JSON Schemas accept what the parser accepts.
 
 use boon::{Compiler, SchemaIndex, Schemas};
-use headwater_spec::{ConnectorSpec, PipelineSpec, Problem, SpecErrors, connector_schema, pipeline_schema};
+use headwater_spec::{
+    ConnectorSpec, PipelineSpec, Problem, SpecErrors, SuiteSpec, connector_schema, pipeline_schema,
+    suite_schema,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -32,8 +35,15 @@ fn is_beyond_a_schema(problem: &Problem) -> bool {
             true
         }
         Problem::BadValue { reason, .. } => {
-            let inside_a_text =
-                ["named twice", "the name of two", "commas", "fields", "both days", "wrong field"];
+            let inside_a_text = [
+                "named twice",
+                "the name of two",
+                "commas",
+                "fields",
+                "both days",
+                "wrong field",
+                "number of a rule",
+            ];
             inside_a_text.iter().any(|part| reason.contains(part))
         }
         Problem::WrongType { expected, .. } => {
@@ -325,10 +335,31 @@ fn every_value_in_every_place_is_judged_alike() {
     assert!(verdicts > 2_000, "{verdicts}");
 }
 
+#[test]
+fn a_suite_is_judged_alike() {
+    let schema = Schema::new(suite_schema());
+    let good = json!({
+        "connection": {"token": "made-up", "size": 5}, "exclude": "a, b", "max_reads": 5,
+        "tables": {"issues": {"owner": "acme", "deep": [1, {"a": null}]}, "users": {}},
+        "skip": [{"rule": "R13", "reason": "x"}, {"rule": "R1", "table": "t", "reason": "x"}],
+        "unfilled_columns": [{"table": "t", "column": "c", "reason": "x"}]
+    });
+    let mut paths = Vec::new();
+    collect(&good, &mut String::new(), &mut paths);
+    for (place, path) in paths.iter().enumerate() {
+        for value in values() {
+            let mut changed = good.clone();
+            change(&mut changed, place, 0, &value, "");
+            let parsed = SuiteSpec::parse(&changed.to_string(), "suite.json");
+            agree(&schema, &changed, parsed).unwrap_or_else(|e| panic!("{path}: {e}"));
+        }
+    }
+}
+
 /// Every property says what it is and shows a value that its own schema accepts.
 #[test]
 fn every_field_has_a_description_and_an_example_that_fits() {
-    for schema in [pipeline_schema(), connector_schema()] {
+    for schema in [pipeline_schema(), connector_schema(), suite_schema()] {
         let definitions = schema["$defs"].clone();
         let objects = definitions.as_object().into_iter().flatten().map(|(_, object)| object);
         for object in objects.chain([&schema]) {
