@@ -1,6 +1,6 @@
 """An S3 server for the tests: moto's, on a port that is free. Prints `{"port": ..}` and ends when stdin does.
 
-With the argument `--auth` it refuses keys that it does not know, which is any key.
+With the argument `--auth` it refuses keys that it does not know, which is any key; `--bucket NAME` makes a bucket.
 """
 
 import json
@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+import urllib.request
 
 if "--auth" in sys.argv:
     os.environ["INITIAL_NO_AUTH_ACTION_COUNT"] = "0"
@@ -31,6 +32,10 @@ def main():
 
     server = make_server("127.0.0.1", 0, serve, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    if "--bucket" in sys.argv:
+        name = sys.argv[sys.argv.index("--bucket") + 1]
+        asked = urllib.request.Request(f"http://127.0.0.1:{server.server_port}/{name}", method="PUT")
+        urllib.request.urlopen(asked, timeout=60).close()
     print(json.dumps({"port": server.server_port}), flush=True)
     sys.stdin.read()
 

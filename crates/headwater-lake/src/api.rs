@@ -674,6 +674,7 @@ impl LakeError {
             LakeError::Damaged { .. } => {
                 "restore the file from a backup, or make the table anew with a full refresh".into()
             }
+            LakeError::Storage { source, .. } => crate::store::storage_hint(source.as_ref())?.into(),
             _ => return None,
         })
     }

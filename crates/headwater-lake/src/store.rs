@@ -299,6 +299,60 @@ fn is_refusal(text: &str) -> bool {
     matches!(status, Some("400" | "401" | "403" | "404" | "405"))
 }
 
+/// Says what to change when storage failed for the reason `source`, where its kind or its answer tells.
+pub(crate) fn storage_hint(source: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut cause = Some(source);
+    while let Some(inner) = cause {
+        let kind = inner.downcast_ref::<io::Error>().map(io::Error::kind);
+        match kind {
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                return Some(
+                    "make room, then run it again: what is committed stays, and nothing is half done",
+                );
+            }
+            Some(io::ErrorKind::PermissionDenied) => {
+                return Some("the user that runs this needs to read and write the warehouse");
+            }
+            Some(io::ErrorKind::ReadOnlyFilesystem) => {
+                return Some("the warehouse is on a file system that is mounted read-only");
+            }
+            Some(io::ErrorKind::ConnectionRefused) => {
+                return Some(
+                    "nothing listens there: check `warehouse`, and the endpoint under `storage` in headwater.yaml",
+                );
+            }
+            _ => {}
+        }
+        let text = inner.to_string();
+        for (part, hint) in ANSWERS {
+            if text.contains(part) {
+                return Some(hint);
+            }
+        }
+        cause = inner.source();
+    }
+    None
+}
+
+/// What an object store says of itself, and what to change then.
+const ANSWERS: [(&str, &str); 6] = [
+    ("NoSuchBucket", "make the bucket, or name another one in `warehouse` in headwater.yaml"),
+    (
+        "SignatureDoesNotMatch",
+        "the secret key does not belong to the access key: check `storage` in headwater.yaml",
+    ),
+    ("InvalidAccessKeyId", "the store does not know the access key: check `storage` in headwater.yaml"),
+    ("ExpiredToken", "the credentials have run out: set new ones under `storage` in headwater.yaml"),
+    (
+        "403 Forbidden",
+        "the credentials do not allow this: they need to list, read, write and delete in `warehouse`",
+    ),
+    (
+        "dns error",
+        "the host is not known here: check `warehouse`, and the endpoint and region under `storage`",
+    ),
+];
+
 /// Says whether storage answered that the object was not written, so that no doubt is left.
 pub(crate) fn surely_not_written(error: &StoreError) -> bool {
     !is_transient(error)
@@ -359,6 +413,28 @@ mod tests {
         check("Server returned non-2xx status code: 429 Too Many Requests", false);
         check("connection reset", false);
         check("status code: ", false);
+    }
+
+    #[test]
+    fn what_to_change_is_said_where_the_storage_tells() {
+        let check = |source: std::io::Error, expect: Option<&str>| {
+            let shown = source.to_string();
+            let error = StoreError::Generic { store: "S3", source: Box::new(source) };
+            let hint = super::storage_hint(&error);
+            match expect {
+                Some(part) => assert!(hint.is_some_and(|hint| hint.contains(part)), "{shown}: {hint:?}"),
+                None => assert_eq!(hint, None, "{shown}"),
+            }
+        };
+        check(std::io::ErrorKind::StorageFull.into(), Some("make room"));
+        check(std::io::ErrorKind::PermissionDenied.into(), Some("read and write"));
+        check(std::io::ErrorKind::ReadOnlyFilesystem.into(), Some("read-only"));
+        check(std::io::ErrorKind::ConnectionRefused.into(), Some("nothing listens"));
+        check(std::io::Error::other("404 Not Found: <Code>NoSuchBucket</Code>"), Some("make the bucket"));
+        check(std::io::Error::other("403 Forbidden: <Code>SignatureDoesNotMatch</Code>"), Some("secret key"));
+        check(std::io::Error::other("status code: 403 Forbidden"), Some("do not allow"));
+        check(std::io::Error::other("status code: 500"), None);
+        check(std::io::ErrorKind::TimedOut.into(), None);
     }
 
     #[test]

@@ -18,6 +18,9 @@ const PLACEHOLDER: &str = "<secret>";
 /// Data is exact: a value as short as this would be replaced where it only happens to stand.
 const SHORTEST_IN_DATA: usize = 8;
 
+/// In talk, a shorter one is replaced only where it stands alone: it would tear up the words around it.
+const SHORTEST_IN_WORDS: usize = 4;
+
 impl Redactor {
     /// Never prints `secret` from now on, neither as it is nor as a URL or JSON writes it.
     pub(crate) fn add(&self, secret: &str) {
@@ -55,12 +58,33 @@ impl Redactor {
         let forms = self.forms.read().unwrap_or_else(PoisonError::into_inner);
         let mut text = Cow::Borrowed(text);
         for secret in forms.iter().filter(|s| s.len() >= shortest) {
-            if text.contains(secret.as_str()) {
+            if secret.len() < SHORTEST_IN_WORDS {
+                if let Some(replaced) = replace_alone(&text, secret) {
+                    text = Cow::Owned(replaced);
+                }
+            } else if text.contains(secret.as_str()) {
                 text = Cow::Owned(text.replace(secret.as_str(), PLACEHOLDER));
             }
         }
         text
     }
+}
+
+/// `text` with `secret` replaced where no letter or digit stands beside it; `None` where it stands nowhere so.
+fn replace_alone(text: &str, secret: &str) -> Option<String> {
+    let mut replaced = String::new();
+    let (mut before, mut rest, mut found) = (None, text, false);
+    while let Some((head, tail)) = rest.split_once(secret) {
+        let left = head.chars().next_back().or(before);
+        let alone = [left, tail.chars().next()].iter().flatten().all(|c: &char| !c.is_alphanumeric());
+        replaced.push_str(head);
+        replaced.push_str(if alone { PLACEHOLDER } else { secret });
+        found |= alone;
+        before = secret.chars().next_back();
+        rest = tail;
+    }
+    replaced.push_str(rest);
+    found.then_some(replaced)
 }
 
 #[cfg(test)]
@@ -83,6 +107,7 @@ mod tests {
         check(&["a b&c/d?e"], "?p=a%20b%26c%2Fd%3Fe", "?p=<secret>", "?p=<secret>");
         check(&["say \"hi\"!"], r#"{"p":"say \"hi\"!"}"#, r#"{"p":"<secret>"}"#, r#"{"p":"<secret>"}"#);
         check(&["password", "password-2"], "password-2 password", "<secret> <secret>", "<secret> <secret>");
-        check(&["on"], "done on time", "d<secret>e <secret> time", "done on time");
+        check(&["on"], "done on time", "done <secret> time", "done on time");
+        check(&["y"], "key y, y=y yy", "key <secret>, <secret>=<secret> yy", "key y, y=y yy");
     }
 }

@@ -14,6 +14,7 @@ mod connections;
 mod faults;
 mod harness;
 mod kill;
+mod object_store;
 mod python;
 mod python_agent;
 mod python_kill;
