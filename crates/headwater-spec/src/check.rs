@@ -153,7 +153,7 @@ pub(crate) fn text_of<'a>(bytes: &'a [u8], file: &str) -> Result<&'a str, Box<Co
 }
 
 /// JSON by name, JSON by looks where it is JSON to the end, YAML otherwise.
-fn read(text: &str, file: &str, complaints: &mut Complaints) -> Option<Node> {
+pub(crate) fn read(text: &str, file: &str, complaints: &mut Complaints) -> Option<Node> {
     let named_json =
         file.rsplit('.').next().is_some_and(|end| end.eq_ignore_ascii_case("json")) && file.contains('.');
     if named_json && !text.trim().is_empty() {

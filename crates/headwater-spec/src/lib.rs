@@ -28,6 +28,7 @@ mod connector_fields;
 mod connector_options;
 mod cron;
 mod diagnostic;
+pub mod document;
 mod fields;
 mod json;
 mod names;

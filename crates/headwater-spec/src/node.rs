@@ -177,7 +177,7 @@ impl Node {
         }
     }
 
-    fn write_json(&self, out: &mut String) {
+    pub(crate) fn write_json(&self, out: &mut String) {
         match &self.value {
             Value::Scalar(s) => out.push_str(&scalar_json(s)),
             Value::List(items) => {

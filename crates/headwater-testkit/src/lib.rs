@@ -9,6 +9,7 @@
 
 mod contract;
 mod reading;
+pub mod simulator;
 
 pub use contract::{Breach, check};
 
