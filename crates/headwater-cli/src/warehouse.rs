@@ -14,6 +14,8 @@ pub(crate) fn open(project: &Project, out: &Out) -> Result<Arc<dyn Lake>, Failur
     if let Some(bytes) = project.memory()? {
         options.optimize_memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
+    options.temp_folder = project.temp_folder()?;
+    options.auto_optimize = project.parsed.value.auto_optimize.unwrap_or(options.auto_optimize);
     for (name, value) in project.storage(out.redactor())? {
         options.storage.insert(name, value);
     }

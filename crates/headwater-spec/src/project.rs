@@ -31,6 +31,18 @@ static PROJECT: ObjectKind = ObjectKind {
         .example("\"main\""),
         Field::new("memory", LINE, "What a run may hold in memory.").example("\"512MiB\""),
         Field::new(
+            "temp_folder",
+            LINE,
+            "Folder (relative to the project) for what does not fit into memory; the system's without it.",
+        )
+        .example("\"/mnt/scratch\""),
+        Field::new(
+            "auto_optimize",
+            Shape::Flag,
+            "Whether a run merges small files and purges dead rows between its commits; yes without it.",
+        )
+        .example("false"),
+        Field::new(
             "connectors",
             Shape::Named(&CONNECTOR),
             "Connectors by name, beside those that are built in; `headwater connector add` writes them.",
@@ -112,6 +124,10 @@ pub struct ProjectSpec {
     pub catalog: Option<String>,
     /// What a run may hold in memory, such as `512MiB`.
     pub memory: Option<String>,
+    /// Folder for what does not fit into memory.
+    pub temp_folder: Option<String>,
+    /// Whether a run merges small files and purges dead rows between its commits.
+    pub auto_optimize: Option<bool>,
     /// The connectors that were added, in the order of the document.
     pub connectors: Vec<ConnectorSource>,
     /// The connections, in the order of the document.
@@ -281,6 +297,8 @@ fn build(top: &Checked, complaints: &mut Complaints) -> ProjectSpec {
         storage: top.texts("storage").cloned().unwrap_or_default(),
         catalog: top.text("catalog"),
         memory: top.text("memory"),
+        temp_folder: top.text("temp_folder"),
+        auto_optimize: top.flag("auto_optimize"),
         connectors,
         connections,
     }
@@ -300,13 +318,14 @@ mod tests {
 
     #[test]
     fn a_project_file_is_read_with_its_connections_in_order() {
-        let text = "warehouse: s3://b/l\nstorage: {aws_region: x}\ncatalog: main\nmemory: 1GiB\nconnections:\n  b: {connector: example}\n  a:\n    connector: mediawiki\n    options: {limit: 50, token: env:T}\n";
+        let text = "warehouse: s3://b/l\nstorage: {aws_region: x}\ncatalog: main\nmemory: 1GiB\nauto_optimize: false\ntemp_folder: tmp\nconnections:\n  b: {connector: example}\n  a:\n    connector: mediawiki\n    options: {limit: 50, token: env:T}\n";
         let spec = ProjectSpec::parse(text, "headwater.yaml").unwrap();
         let names: Vec<&str> = spec.value.connections.iter().map(|c| c.name.as_str()).collect();
         assert_eq!(names, ["b", "a"]);
         let options = [("limit".to_owned(), "50".to_owned()), ("token".to_owned(), "env:T".to_owned())];
         assert_eq!(spec.value.connections[1].options, options);
-        assert_eq!(spec.position("connections.a.options.token").line, 9);
+        assert_eq!(spec.position("connections.a.options.token").line, 11);
+        assert_eq!((spec.value.auto_optimize, spec.value.temp_folder.as_deref()), (Some(false), Some("tmp")));
     }
 
     #[test]

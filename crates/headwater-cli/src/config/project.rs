@@ -147,6 +147,20 @@ impl Project {
             .map_err(|error| Failure::diagnostics(&[self.parsed.error_at("memory", error.to_string(), None)]))
     }
 
+    /// The folder for what does not fit into memory; made where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn temp_folder(&self) -> Result<Option<PathBuf>, Failure> {
+        let Some(given) = &self.parsed.value.temp_folder else { return Ok(None) };
+        let folder = self.root.join(given);
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            let detail = format!("folder `{given}` cannot be used: {error}");
+            Failure::diagnostics(&[self.parsed.error_at("temp_folder", detail, None)])
+        })?;
+        Ok(Some(folder))
+    }
+
     /// The storage options with every reference looked up.
     ///
     /// # Errors

@@ -130,6 +130,23 @@ fn the_memory_setting_must_be_a_size() {
 }
 
 #[test]
+fn settings_of_upkeep_are_checked_before_anything_is_written() {
+    let sandbox = Sandbox::project();
+    let settings = sandbox.read("headwater.yaml");
+    let with = |line: &str| sandbox.write("headwater.yaml", &format!("{line}\n{settings}"));
+    with("auto_optimize: sometimes");
+    let ran = sandbox.run(&["run", "example"]).code(2);
+    assert!(ran.stderr.contains("headwater.yaml:1:16") && ran.stderr.contains("sometimes"), "{ran}");
+    with("temp_folder: headwater.yaml/tmp");
+    let ran = sandbox.run(&["run", "example"]).code(2);
+    assert!(ran.stderr.contains("headwater.yaml:1:14") && ran.stderr.contains("cannot be used"), "{ran}");
+    assert!(!sandbox.path().join("warehouse").exists());
+    with("auto_optimize: false\ntemp_folder: scratch/deep");
+    sandbox.run(&["run", "example", "--table", "products"]).ok();
+    assert!(sandbox.path().join("scratch/deep").is_dir());
+}
+
+#[test]
 fn two_runs_at_once_on_one_table_leave_each_row_once() {
     let options = ExampleOptions {
         steps: 1000,
