@@ -225,6 +225,7 @@ pub(crate) fn exit_of(error: &ConnectorError) -> Exit {
         // Credentials can be right in form and refused all the same.
         ConnectorError::Unauthorized { .. }
         | ConnectorError::Forbidden { .. }
+        | ConnectorError::Untrusted { .. }
         | ConnectorError::Rejected { .. } => Exit::Source,
         _ => match error.blame() {
             Blame::Configuration => Exit::Usage,

@@ -71,6 +71,13 @@ pub enum ConnectorError {
         #[source]
         source: BoxError,
     },
+    /// Whoever answers cannot prove to be the source.
+    #[error("the source's certificate is not trusted")]
+    Untrusted {
+        /// What is wrong with it.
+        #[source]
+        source: BoxError,
+    },
     /// The source asked to slow down.
     #[error("the source asked to slow down")]
     RateLimited {
@@ -216,6 +223,7 @@ impl ConnectorError {
             | ConnectorError::UnknownTable { .. }
             | ConnectorError::Unauthorized { .. }
             | ConnectorError::Forbidden { .. }
+            | ConnectorError::Untrusted { .. }
             | ConnectorError::Rejected { .. }
             | ConnectorError::AnswerTooLarge { .. }
             | ConnectorError::NotStarted { .. }
@@ -247,6 +255,11 @@ impl ConnectorError {
             ConnectorError::Forbidden { .. } => {
                 Some("grant the connection's user access, or leave the table out".into())
             }
+            ConnectorError::Untrusted { .. } => Some(
+                "check the address; a certificate authority of your own must be among those that the system trusts \
+                 (`SSL_CERT_FILE` names a file of them)"
+                    .into(),
+            ),
             ConnectorError::Rejected { .. } => {
                 Some("check the connection's address and the table's options".into())
             }

@@ -46,8 +46,10 @@ const BRACKET: &str = "a bracket that closes nothing";
 const TOO_DEEP: &str = "nested deeper than 128 levels";
 const NOT_A_VALUE: &str = "a value was expected";
 
+mod items;
 mod lanes;
 
+pub use items::{Items, Passed, Start, check_rest};
 use lanes::Lanes;
 
 /// A bit per byte of `chunk` that ends a stretch of plain text in a string: quote, backslash, control character.
@@ -430,7 +432,7 @@ impl Masks {
 }
 
 /// What a block needs to know of the block before it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Strings {
     /// All ones while inside a string.
     inside: u64,

@@ -1,8 +1,12 @@
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use headwater_connect::{ConnectorError, Secret};
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use url::Url;
+
+use crate::token::{TokenCell, TokenSource};
 
 /// How a client proves who it is. Sent to the host of the base URL only.
 #[derive(Debug, Clone)]
@@ -30,12 +34,21 @@ pub enum Auth {
         /// Its value.
         value: Secret,
     },
+    /// A token that expires, in `Authorization`; all clients with the same credential share it.
+    Token(Arc<dyn TokenSource>),
+}
+
+impl<T: TokenSource + 'static> From<T> for Auth {
+    fn from(source: T) -> Self {
+        Auth::Token(Arc::new(source))
+    }
 }
 
 /// Credentials in the form in which they are sent.
 pub(crate) enum Credentials {
     Header(HeaderName, HeaderValue),
     Query(String, Secret),
+    Token(Arc<TokenCell>),
 }
 
 impl Auth {
@@ -60,6 +73,7 @@ impl Auth {
                 (parsed, value.expose().to_owned())
             }
             Auth::Query { name, value } => return Ok(Credentials::Query(name.clone(), value.clone())),
+            Auth::Token(source) => return Ok(Credentials::Token(TokenCell::shared(source))),
         };
         let mut value = HeaderValue::try_from(value).map_err(|_| {
             ConnectorError::invalid_option(
@@ -81,6 +95,7 @@ impl Auth {
                 let pair = STANDARD.encode(format!("{user}:{}", password.expose()));
                 vec![password.clone(), Secret::new(pair)]
             }
+            Auth::Token(source) => source.secrets(),
         }
     }
 

@@ -30,14 +30,7 @@ pub(crate) async fn read(
     let mut rest = BytesMut::new();
     loop {
         let received_bytes = first.len() + rest.len();
-        let chunk = match pause {
-            Some(pause) => tokio::time::timeout(pause, response.chunk())
-                .await
-                .map_err(|_| BodyError::TimedOut { after: pause })?,
-            None => response.chunk().await,
-        };
-        let chunk = chunk.map_err(|source| BodyError::BrokenOff { received_bytes, source })?;
-        let Some(chunk) = chunk else { break };
+        let Some(chunk) = next(response, pause, received_bytes).await? else { break };
         if chunk.len() > limit - received_bytes {
             return Err(BodyError::TooLarge);
         }
@@ -53,4 +46,19 @@ pub(crate) async fn read(
         rest.extend_from_slice(&chunk);
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// The next part of a body of which so many bytes have come; `None` at its end.
+pub(crate) async fn next(
+    response: &mut reqwest::Response,
+    pause: Option<Duration>,
+    received_bytes: usize,
+) -> Result<Option<Bytes>, BodyError> {
+    let chunk = match pause {
+        Some(pause) => tokio::time::timeout(pause, response.chunk())
+            .await
+            .map_err(|_| BodyError::TimedOut { after: pause })?,
+        None => response.chunk().await,
+    };
+    chunk.map_err(|source| BodyError::BrokenOff { received_bytes, source })
 }

@@ -1,19 +1,29 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use headwater_connect::Secret;
+use tokio::sync::{Mutex as TurnMutex, Notify};
 use tokio::time::Instant;
+
+use self::cap::Cap;
+use self::pace::Pace;
+use crate::quota::Quota;
+use crate::token::{Hash, hash};
+
+mod cap;
+mod pace;
 
 /// How many requests a source bears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Requests in each `per`, evenly spread; `None` for no limit.
+    /// Requests in each `per`, evenly spread; `None` where nobody knows.
     pub requests: Option<u32>,
     /// The time in which `requests` may be sent.
     pub per: Duration,
     /// Requests that may be sent at once after a time without any; at least one.
     pub burst: u32,
-    /// Requests under way at the same time.
+    /// Requests under way at the same time, at most.
     pub concurrency: usize,
 }
 
@@ -44,6 +54,17 @@ impl RateLimit {
     pub fn with_burst(self, requests: u32) -> Self {
         Self { burst: requests, ..self }
     }
+
+    fn interval(&self) -> Option<Duration> {
+        self.requests.map(|requests| self.per / requests.max(1))
+    }
+
+    /// What keeps to both.
+    fn stricter(self, other: Self) -> Self {
+        let concurrency = self.concurrency.min(other.concurrency);
+        let slower = if self.interval() >= other.interval() { self } else { other };
+        Self { concurrency, ..slower }
+    }
 }
 
 impl Default for RateLimit {
@@ -52,79 +73,177 @@ impl Default for RateLimit {
     }
 }
 
-/// The requests that may be sent to one source. Clones share it: give one to every client of a source.
+/// The requests that may be sent to one source. Clones share it: give one to every client of a source, or take it from
+/// [`RateBudget::shared`].
+///
+/// It keeps to the limit that it is made with, and learns the rest from what the source answers:
+/// - how many requests are left and when there are more, from the usual headers;
+/// - the rate that the source bears, from its refusals (429): between two moments at which the source had nothing left, it
+///   took as many requests as it bears;
+/// - how many requests under way at the same time do it good: fewer after a refusal, a failure, or when answers take much
+///   longer, and more again while all goes well.
 #[derive(Debug, Clone)]
 pub struct RateBudget {
-    limit: RateLimit,
-    slots: Arc<Semaphore>,
-    state: Arc<Mutex<State>>,
+    core: Arc<Core>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
+struct Core {
+    /// Who holds this is the next to start, so that all start in the order in which they came.
+    turn: TurnMutex<()>,
+    /// A request has ended, or the source has said something.
+    changed: Notify,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
 struct State {
+    limit: RateLimit,
     /// When the bucket would be full again.
     full_at: Option<Instant>,
     /// No request before this: the source asked for a pause.
     paused_until: Option<Instant>,
+    /// What is left of a quota, and until when it has to do.
+    left: Option<(u64, Instant)>,
+    under_way: usize,
+    cap: Cap,
+    pace: Pace,
 }
 
-/// Leave to have one request under way; give it back by dropping it.
+/// When one may start.
+enum Start {
+    Now,
+    At(Instant),
+    /// When another has ended.
+    Later,
+    /// Not before this, which is longer than anybody wants to wait.
+    Exhausted(Duration),
+}
+
+/// The source has no requests left for so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exhausted(pub(crate) Duration);
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was answered.
+    Answered,
+    /// The source asked to slow down.
+    Refused,
+    /// The source could not answer.
+    Failed,
+}
+
+/// Leave to have one request under way; given back by dropping it.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    _slot: Option<OwnedSemaphorePermit>,
+    core: Arc<Core>,
+    started_at: Instant,
     /// How long it took to get.
     pub(crate) waited: Duration,
 }
 
+/// The budgets of this process, by what they are for.
+static SHARED: LazyLock<Mutex<HashMap<Hash, Weak<Core>>>> = LazyLock::new(Mutex::default);
+
 impl RateBudget {
     /// A budget of its own.
     pub fn new(limit: RateLimit) -> Self {
-        let slots = limit.concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        Self { limit, slots: Arc::new(Semaphore::new(slots)), state: Arc::default() }
+        let cap = Cap::new(limit.concurrency);
+        let state = State {
+            limit,
+            full_at: None,
+            paused_until: None,
+            left: None,
+            under_way: 0,
+            cap,
+            pace: Pace::default(),
+        };
+        let core = Core { turn: TurnMutex::new(()), changed: Notify::new(), state: Mutex::new(state) };
+        Self { core: Arc::new(core) }
     }
 
-    /// Waits until a request may be sent.
+    /// The budget of everyone in this process who asks `source` (its base URL, or its name) with this credential: all tables
+    /// of all pipelines. It lives as long as somebody holds it. Where they name different limits, the stricter holds.
+    pub fn shared(source: &str, credential: Option<&Secret>, limit: RateLimit) -> Self {
+        let key = hash(&[source, credential.map_or("", Secret::expose)]);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(core) = shared.get(&key).and_then(Weak::upgrade) {
+            let budget = Self { core };
+            let mut state = budget.core.state();
+            state.limit = state.limit.stricter(limit);
+            let most = state.limit.concurrency;
+            state.cap.limit(most);
+            drop(state);
+            return budget;
+        }
+        shared.retain(|_, core| core.strong_count() > 0);
+        let budget = Self::new(limit);
+        shared.insert(key, Arc::downgrade(&budget.core));
+        budget
+    }
+
+    /// The requests a second that the source was found to bear; `None` while it has refused none.
+    pub fn learned_per_second(&self) -> Option<f64> {
+        self.core.state().pace.rate()
+    }
+
+    /// Waits until a request may be sent; not at all where the source has said that it must wait longer than `longest`.
     ///
     /// # Cancel safety
-    /// Dropping the future gives its place up; a share of the rate that it had been given is not given back.
-    pub(crate) async fn acquire(&self) -> Permit {
-        let started = Instant::now();
-        // The semaphore is never closed; without a permit the request would go on all the same.
-        let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
-        let mut until = self.reserve();
-        // A pause may begin, or be made longer, while this one waits.
-        while let Some(at) = until {
-            tokio::time::sleep_until(at).await;
-            until = self.paused_until();
+    /// Dropping the future gives its place up.
+    pub(crate) async fn acquire(&self, longest: Duration) -> Result<Permit, Exhausted> {
+        let asked_at = Instant::now();
+        let _turn = self.core.turn.lock().await;
+        loop {
+            let changed = self.core.changed.notified();
+            let start = self.core.state().start(Instant::now(), longest);
+            match start {
+                Start::Now => {
+                    let started_at = Instant::now();
+                    let waited = started_at - asked_at;
+                    return Ok(Permit { core: Arc::clone(&self.core), started_at, waited });
+                }
+                Start::At(at) => {
+                    // A pause may begin, or be made longer, while this one waits.
+                    tokio::select! {
+                        () = tokio::time::sleep_until(at) => {}
+                        () = changed => {}
+                    }
+                }
+                Start::Later => changed.await,
+                Start::Exhausted(wait) => return Err(Exhausted(wait)),
+            }
         }
-        Permit { _slot: slot, waited: started.elapsed() }
     }
 
     /// Lets no request start for `time`.
     pub(crate) fn pause(&self, time: Duration) {
         let Some(until) = Instant::now().checked_add(time) else { return };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.paused_until = state.paused_until.max(Some(until));
+        let mut state = self.core.state();
+        let free_at = state.paused_until.map_or_else(Instant::now, |before| before.max(Instant::now()));
+        state.pace.paused(until.saturating_duration_since(free_at));
+        state.paused_until = Some(until.max(free_at));
+        drop(state);
+        self.core.changed.notify_waiters();
     }
 
-    /// Takes a share of the rate; gives the instant from which it counts, unless that is now.
-    fn reserve(&self) -> Option<Instant> {
+    /// Takes to heart how much the source says is left.
+    pub(crate) fn heed(&self, quota: &Quota) {
         let now = Instant::now();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut start = state.paused_until.map_or(now, |until| until.max(now));
-        if let Some(requests) = self.limit.requests {
-            let interval = self.limit.per / requests.max(1);
-            let full_at = state.full_at.map_or(start, |at| at.max(start));
-            let slack = interval.saturating_mul(self.limit.burst.saturating_sub(1));
-            start = full_at.checked_sub(slack).map_or(start, |at| at.max(start));
-            state.full_at = full_at.checked_add(interval);
+        let mut state = self.core.state();
+        if let Some(rate) = quota.short_rate() {
+            state.pace.declared(rate);
         }
-        (start > now).then_some(start)
-    }
-
-    fn paused_until(&self) -> Option<Instant> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.paused_until.filter(|until| *until > Instant::now())
+        if let (Some(remaining), Some(until)) =
+            (quota.remaining, quota.reset.and_then(|r| now.checked_add(r)))
+        {
+            // Those under way may not be counted in it yet; what was reckoned before knows of them.
+            let reckoned = state.left.filter(|(_, end)| *end > now).map(|(left, _)| left);
+            let left = reckoned.map_or(remaining, |reckoned| reckoned.min(remaining));
+            state.left = Some((left, until));
+        }
     }
 }
 
@@ -134,58 +253,83 @@ impl Default for RateBudget {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use futures::FutureExt;
-    use tokio::time::Instant;
-
-    use super::{RateBudget, RateLimit};
-
-    /// The times in milliseconds at which so many requests may start, one after the other.
-    async fn starts(limit: RateLimit, requests: usize) -> Vec<u128> {
-        let budget = RateBudget::new(limit);
-        let begun = Instant::now();
-        let mut times = Vec::new();
-        for _ in 0..requests {
-            let _permit = budget.acquire().await;
-            times.push(begun.elapsed().as_millis());
-        }
-        times
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_are_spread_evenly_after_the_burst() {
-        assert_eq!(starts(RateLimit::per_second(4), 4).await, [0, 250, 500, 750]);
-        assert_eq!(starts(RateLimit::per_minute(60).with_burst(3), 5).await, [0, 0, 0, 1000, 2000]);
-        assert_eq!(starts(RateLimit::concurrency(1), 3).await, [0, 0, 0]);
-        assert_eq!(starts(RateLimit::per_second(0), 2).await, [0, 1000]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_those_who_wait_already() {
-        let budget = RateBudget::new(RateLimit::per_second(1));
-        let begun = Instant::now();
-        drop(budget.acquire().await);
-        let second = async {
-            drop(budget.acquire().await);
-            begun.elapsed().as_secs()
-        };
-        let pause = async { budget.pause(Duration::from_secs(7)) };
-        let (second, ()) = tokio::join!(second, pause);
-        assert_eq!(second, 7);
-        budget.pause(Duration::MAX);
-        drop(budget.acquire().await);
-    }
-
-    #[tokio::test]
-    async fn no_more_requests_are_under_way_than_allowed() {
-        let budget = RateBudget::new(RateLimit::concurrency(2));
-        let first = budget.acquire().await;
-        let _second = budget.clone().acquire().await;
-        assert!(budget.acquire().now_or_never().is_none());
-        drop(first);
-        assert!(budget.acquire().now_or_never().is_some());
+impl Core {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl State {
+    /// Starts a request, or says when that may be.
+    fn start(&mut self, now: Instant, longest: Duration) -> Start {
+        if self.under_way >= self.cap.most_now() {
+            return Start::Later;
+        }
+        let mut at = self.paused_until.map_or(now, |until| until.max(now));
+        if let Some((left, until)) = self.left {
+            if until <= now {
+                self.left = None;
+            } else if left == 0 {
+                at = at.max(until);
+            }
+        }
+        if at.saturating_duration_since(now) > longest {
+            return Start::Exhausted(at - now);
+        }
+        if let Some(interval) = self.limit.interval() {
+            let slack = interval.saturating_mul(self.limit.burst.saturating_sub(1));
+            let full_at = self.full_at.map_or(at, |full_at| full_at.max(at - LATE.min(interval / 2)));
+            at = full_at.checked_sub(slack).map_or(at, |start| at.max(start));
+            if at <= now {
+                self.full_at = full_at.checked_add(interval);
+            }
+        }
+        if let Some(next) = self.pace.next_at() {
+            at = at.max(next);
+        }
+        if at > now {
+            return Start::At(at);
+        }
+        self.pace.started(now);
+        self.under_way += 1;
+        if let Some((left, _)) = &mut self.left {
+            *left = left.saturating_sub(1);
+        }
+        Start::Now
+    }
+}
+
+/// Timers ring a little late; so much of it does not count, or the rate would never be reached.
+const LATE: Duration = Duration::from_millis(10);
+
+impl Permit {
+    /// Tells the budget what became of the request.
+    pub(crate) fn ended(&self, outcome: Outcome) {
+        let now = Instant::now();
+        let mut state = self.core.state();
+        match outcome {
+            Outcome::Answered => {
+                state.pace.answered();
+                let busy = state.under_way;
+                state.cap.answered(now - self.started_at, busy);
+            }
+            Outcome::Refused => {
+                state.pace.refused(self.started_at, now);
+                state.cap.congested(self.started_at, now);
+            }
+            Outcome::Failed => state.cap.congested(self.started_at, now),
+        }
+        drop(state);
+        self.core.changed.notify_waiters();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.core.state().under_way -= 1;
+        self.core.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests;

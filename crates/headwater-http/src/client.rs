@@ -15,7 +15,8 @@ use crate::redact::Redactor;
 use crate::request::Request;
 use crate::retry::RetryPolicy;
 use crate::stats::RequestStats;
-use crate::transport::transport;
+use crate::token::TokenHttp;
+use crate::transport::{self, TransportSettings, Way, transport};
 
 /// The program and its version; a source's operator can tell who asks.
 const USER_AGENT: &str = concat!("Headwater/", env!("CARGO_PKG_VERSION"));
@@ -64,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     /// The length of the last body whose length had not been said: the next is likely as long.
     pub(crate) last_body_bytes: AtomicUsize,
+    /// What tokens are asked for with.
+    pub(crate) token_http: TokenHttp,
 }
 
 impl HttpClient {
@@ -83,6 +86,7 @@ impl HttpClient {
             cookies: false,
             stats: Arc::default(),
             clock: Arc::new(SystemClock),
+            transport: TransportSettings::default(),
         }
     }
 
@@ -173,13 +177,52 @@ pub struct HttpClientBuilder {
     cookies: bool,
     stats: Arc<RequestStats>,
     clock: Arc<dyn Clock>,
+    pub(crate) transport: TransportSettings,
 }
 
 impl HttpClientBuilder {
-    /// Sends these credentials to the host of the base URL.
+    /// Sends these credentials to the host of the base URL: an [`Auth`], or a source of tokens such as
+    /// [`OAuth2`](crate::OAuth2).
     #[must_use]
-    pub fn auth(mut self, auth: Auth) -> Self {
-        self.auth = Some(auth);
+    pub fn auth(mut self, auth: impl Into<Auth>) -> Self {
+        self.auth = Some(auth.into());
+        self
+    }
+
+    /// Goes by this proxy (an `http` or `https` URL, which may hold user and password) in place of those that the
+    /// environment names.
+    #[must_use]
+    pub fn proxy(mut self, url: Secret) -> Self {
+        self.transport.way = Way::Proxy(url);
+        self
+    }
+
+    /// Goes by no proxy, whatever the environment says.
+    #[must_use]
+    pub fn no_proxy(mut self) -> Self {
+        self.transport.way = Way::Straight;
+        self
+    }
+
+    /// Goes to the source itself even where [`lead_to`](crate::lead_to) leads others to a simulator; for a
+    /// simulator that records.
+    #[must_use]
+    pub fn past_simulator(mut self) -> Self {
+        self.transport.way = Way::PastSimulator;
+        self
+    }
+
+    /// Goes to this simulator, as [`lead_to`](crate::lead_to) does for a whole process.
+    #[must_use]
+    pub fn simulator(mut self, simulator: transport::SimulatorAddress) -> Self {
+        self.transport.way = Way::Simulator(Arc::new(simulator));
+        self
+    }
+
+    /// Trusts the certificate authorities of this PEM text beside those of the system.
+    #[must_use]
+    pub fn trust(mut self, authorities_pem: impl Into<String>) -> Self {
+        self.transport.authorities.push(authorities_pem.into());
         self
     }
 
@@ -239,7 +282,8 @@ impl HttpClientBuilder {
     }
 
     /// Heeds two headers with which a source says how many requests are left, and when there are more again
-    /// (in seconds from now or, beyond 1,000,000,000, since 1970). At none left, all requests pause.
+    /// (in seconds from now or, beyond 1,000,000,000, since 1970), beside the usual ones. At none left, all
+    /// requests pause.
     #[must_use]
     pub fn rate_limit_headers(mut self, remaining: HeaderName, reset: HeaderName) -> Self {
         self.rate_headers = Some((remaining, reset));
@@ -304,10 +348,25 @@ impl HttpClientBuilder {
         let user_agent = HeaderValue::try_from(&self.user_agent)
             .map_err(|_| ConnectorError::invalid_option("user_agent", "cannot be sent in a header"))?;
 
+        let credentials = auth.map(|auth| auth.prepare()).transpose()?;
+        if let Some(Credentials::Token(cell)) = &credentials {
+            redactor.watch(Arc::clone(&cell.secrets));
+        }
+        if let Way::Proxy(url) = &self.transport.way {
+            redactor.add_value(url);
+        }
+        let settings = TransportSettings { connect: self.timeouts.connect, ..self.transport };
+        let token_http = TokenHttp {
+            transport: settings.clone(),
+            timeouts: self.timeouts,
+            retry: self.retry,
+            stats: Arc::clone(&self.stats),
+            clock: Arc::clone(&self.clock),
+        };
         let inner = Inner {
-            http: transport(self.timeouts.connect)?,
+            http: transport(&settings)?,
             base,
-            credentials: auth.map(|auth| auth.prepare()).transpose()?,
+            credentials,
             headers,
             user_agent,
             redactor,
@@ -320,6 +379,7 @@ impl HttpClientBuilder {
             stats: self.stats,
             clock: self.clock,
             last_body_bytes: AtomicUsize::new(0),
+            token_http,
         };
         Ok(HttpClient { inner: Arc::new(inner) })
     }

@@ -1,5 +1,9 @@
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use headwater_connect::{BoxError, ConnectorError};
 
 /// How much of a body stands in an error.
@@ -32,6 +36,23 @@ pub enum HttpError {
         #[source]
         source: BoxError,
     },
+    /// Somebody answered who cannot prove to be the host that was asked for.
+    #[error("{request} was not sent: the certificate of the host is not trusted")]
+    Untrusted {
+        /// What was asked.
+        request: String,
+        /// What is wrong with the certificate.
+        #[source]
+        source: BoxError,
+    },
+    /// The source has said that it answers no more before an instant.
+    #[error("{request} was not sent: the source has no requests left until {}", .until.to_rfc3339_opts(SecondsFormat::Secs, true))]
+    Exhausted {
+        /// What was to be asked.
+        request: String,
+        /// When there are requests again.
+        until: DateTime<Utc>,
+    },
     /// The body broke off, or its compression is damaged.
     #[error("{request} broke off after {received_bytes} bytes of the body")]
     BrokenOff {
@@ -61,6 +82,16 @@ pub enum HttpError {
         /// The limit.
         limit_bytes: usize,
     },
+    /// A record of a long answer is larger than the client takes, or what stands around the records is.
+    #[error("{request} answered with more than {limit_bytes} bytes for one record, at byte {at}")]
+    RecordTooLarge {
+        /// What was asked.
+        request: String,
+        /// The limit.
+        limit_bytes: usize,
+        /// Where the record begins.
+        at: usize,
+    },
     /// A redirect that is not followed.
     #[error("{request} was redirected, which is not followed: {reason}")]
     Redirect {
@@ -80,7 +111,11 @@ fn shown(reason: &str, body: &str) -> String {
 impl HttpError {
     /// Finds the HTTP error that is the cause of `error`, so that a connector can tell statuses apart.
     pub fn of(error: &ConnectorError) -> Option<&HttpError> {
-        std::error::Error::source(error)?.downcast_ref()
+        let source = error.source()?;
+        match source.downcast_ref::<SharedCause>() {
+            Some(SharedCause(shared)) => HttpError::of(shared),
+            None => source.downcast_ref(),
+        }
     }
 
     /// The status code, where there was an answer.
@@ -89,6 +124,51 @@ impl HttpError {
             HttpError::Status { status, .. } => Some(*status),
             _ => None,
         }
+    }
+}
+
+/// The cause of an error that several are told of.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedCause(Arc<ConnectorError>);
+
+impl SharedCause {
+    /// The same error for one more.
+    pub(crate) fn again(error: &Arc<ConnectorError>) -> ConnectorError {
+        let source: BoxError = Box::new(Self(Arc::clone(error)));
+        match &**error {
+            ConnectorError::MissingOption { name, hint } => {
+                ConnectorError::MissingOption { name: name.clone(), hint: hint.clone() }
+            }
+            ConnectorError::InvalidOption { name, reason } => ConnectorError::invalid_option(name, reason),
+            ConnectorError::Unauthorized { .. } => ConnectorError::Unauthorized { source },
+            ConnectorError::Forbidden { .. } => ConnectorError::Forbidden { source },
+            ConnectorError::Rejected { .. } => ConnectorError::Rejected { source },
+            ConnectorError::Untrusted { .. } => ConnectorError::Untrusted { source },
+            ConnectorError::RateLimited { retry_after, .. } => {
+                ConnectorError::RateLimited { retry_after: *retry_after, source }
+            }
+            ConnectorError::Timeout { after, .. } => ConnectorError::Timeout { after: *after, source },
+            ConnectorError::BadResponse { what, .. } => {
+                ConnectorError::BadResponse { what: what.clone(), source: error.source().map(|_| source) }
+            }
+            ConnectorError::Bug { what } => ConnectorError::bug(what),
+            _ => ConnectorError::Unavailable { source },
+        }
+    }
+}
+
+impl fmt::Display for SharedCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.source() {
+            Some(cause) => fmt::Display::fmt(cause, f),
+            None => fmt::Display::fmt(&self.0, f),
+        }
+    }
+}
+
+impl Error for SharedCause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()?.source()
     }
 }
 
@@ -137,13 +217,17 @@ impl Failure {
                 408 | 425 | 500.. => ConnectorError::Unavailable { source: Box::new(error) },
                 _ => ConnectorError::Rejected { source: Box::new(error) },
             },
+            HttpError::Untrusted { .. } => ConnectorError::Untrusted { source: Box::new(error) },
+            HttpError::Exhausted { .. } => {
+                ConnectorError::RateLimited { retry_after: None, source: Box::new(error) }
+            }
             HttpError::NoAnswer { .. } | HttpError::BrokenOff { .. } => {
                 ConnectorError::Unavailable { source: Box::new(error) }
             }
             HttpError::TimedOut { after, .. } => {
                 ConnectorError::Timeout { after: *after, source: Box::new(error) }
             }
-            HttpError::TooLarge { limit_bytes, .. } => {
+            HttpError::TooLarge { limit_bytes, .. } | HttpError::RecordTooLarge { limit_bytes, .. } => {
                 ConnectorError::AnswerTooLarge { limit_bytes: *limit_bytes, source: Box::new(error) }
             }
             HttpError::Redirect { .. } => ConnectorError::Rejected { source: Box::new(error) },

@@ -1,3 +1,6 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use headwater_connect::Secret;
 use url::Url;
 
@@ -12,22 +15,58 @@ const SHORTEST: usize = 4;
 pub(crate) struct Redactor {
     values: Vec<Secret>,
     query_names: Vec<String>,
+    /// Secrets that come to be while the client lives.
+    issued: Option<Arc<IssuedSecrets>>,
+}
+
+/// Tokens that a source has given out, the last ones: what it gave long ago is worth nothing any more.
+#[derive(Default)]
+pub(crate) struct IssuedSecrets(Mutex<VecDeque<Secret>>);
+
+impl IssuedSecrets {
+    const MOST: usize = 64;
+
+    pub(crate) fn add(&self, secret: &Secret) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for form in forms(secret) {
+            if !kept.contains(&form) {
+                kept.push_back(form);
+            }
+        }
+        while kept.len() > Self::MOST {
+            kept.pop_front();
+        }
+    }
+}
+
+/// A secret as it may stand in a text: as it is, and in the two ways in which it is written in a URL.
+fn forms(secret: &Secret) -> Vec<Secret> {
+    let text = secret.expose().trim();
+    if text.len() < SHORTEST {
+        return Vec::new();
+    }
+    let encoded: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    let mut forms = vec![text.to_owned()];
+    for form in [encoded.replace('+', "%20"), encoded] {
+        if !forms.contains(&form) {
+            forms.push(form);
+        }
+    }
+    forms.into_iter().map(Secret::new).collect()
 }
 
 impl Redactor {
     pub(crate) fn add_value(&mut self, secret: &Secret) {
-        let text = secret.expose().trim();
-        if text.len() < SHORTEST {
-            return;
-        }
-        let encoded: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
-        for form in [text.to_owned(), encoded.replace('+', "%20"), encoded] {
-            if !self.values.iter().any(|v| v.expose() == form) {
-                self.values.push(Secret::new(form));
+        for form in forms(secret) {
+            if !self.values.contains(&form) {
+                self.values.push(form);
             }
         }
-        // A secret that holds another is replaced first, or its rest would stay.
-        self.values.sort_by_key(|v| std::cmp::Reverse(v.expose().len()));
+    }
+
+    /// Leaves out what is issued from now on as well.
+    pub(crate) fn watch(&mut self, issued: Arc<IssuedSecrets>) {
+        self.issued = Some(issued);
     }
 
     pub(crate) fn add_query_name(&mut self, name: &str) {
@@ -54,13 +93,19 @@ impl Redactor {
 
     /// `text` without the secrets that this client knows.
     pub(crate) fn text(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.values {
+        let mut found: Vec<Secret> = Vec::new();
+        let mut look = |secret: &Secret| {
             if text.contains(secret.expose()) {
-                text = text.replace(secret.expose(), PLACEHOLDER);
+                found.push(secret.clone());
             }
+        };
+        self.values.iter().for_each(&mut look);
+        if let Some(issued) = &self.issued {
+            issued.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(&mut look);
         }
-        text
+        // A secret that holds another is replaced first, or its rest would stay.
+        found.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+        found.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), PLACEHOLDER))
     }
 
     fn is_secret_name(&self, name: &str) -> bool {
@@ -113,6 +158,16 @@ mod tests {
     fn texts_are_shown_without_known_secrets_in_any_encoding() {
         let shown = redactor().text("you sent hunter 22/+ and hunter+22%2F%2B");
         assert_eq!(shown, "you sent <secret> and <secret>");
+    }
+
+    #[test]
+    fn secrets_that_come_later_are_left_out_from_then_on() {
+        let issued = std::sync::Arc::new(super::IssuedSecrets::default());
+        let mut redactor = redactor();
+        redactor.watch(issued.clone());
+        assert_eq!(redactor.text("Bearer tok/en"), "Bearer tok/en");
+        issued.add(&Secret::new("tok/en"));
+        assert_eq!(redactor.text("Bearer tok/en, tok%2Fen"), "Bearer <secret>, <secret>");
     }
 
     #[test]

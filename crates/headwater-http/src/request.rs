@@ -1,11 +1,14 @@
+use std::time::Duration;
+
 use bytes::Bytes;
-use headwater_connect::ConnectorError;
+use headwater_connect::{ConnectorError, JsonPointer};
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use serde::Serialize;
 use url::Url;
 
 use crate::client::HttpClient;
+use crate::records::RecordPages;
 use crate::response::Response;
 use crate::send;
 
@@ -25,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) idempotent: bool,
     pub(crate) allowed: Vec<u16>,
     pub(crate) max_body_bytes: usize,
+    pub(crate) deadline: Option<Duration>,
 }
 
 impl Request {
@@ -37,8 +41,37 @@ impl Request {
             body: None,
             allowed: Vec::new(),
             max_body_bytes: client.inner.max_body_bytes,
+            deadline: None,
         });
         Self { client, parts }
+    }
+
+    /// The same request for a link that an answer to it holds, which may be relative to the answer's URL. A body and
+    /// conditions are left out.
+    ///
+    /// # Errors
+    /// As [`HttpClient::follow`].
+    pub fn follow(&self, response: &Response, link: &str) -> Result<Request, ConnectorError> {
+        let next = self.client.follow(&response.url, link)?;
+        Ok(match next.parts {
+            Ok(parts) => self.to_url(parts.url),
+            Err(_) => next,
+        })
+    }
+
+    /// The same request to another URL, without body and conditions.
+    pub(crate) fn to_url(&self, url: Url) -> Request {
+        let mut next = Request::new(self.client.clone(), Method::GET, Ok(url));
+        if let (Ok(parts), Ok(next)) = (&self.parts, &mut next.parts) {
+            next.headers = parts.headers.clone();
+            for header in [CONTENT_TYPE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+                next.headers.remove(header);
+            }
+            next.allowed.clone_from(&parts.allowed);
+            next.max_body_bytes = parts.max_body_bytes;
+            next.deadline = parts.deadline;
+        }
+        next
     }
 
     fn with(mut self, change: impl FnOnce(&mut Parts) -> Result<(), String>) -> Self {
@@ -81,6 +114,19 @@ impl Request {
             parts.headers.insert(parsed, sent);
             Ok(())
         })
+    }
+
+    /// Asks for the answer only where it is not the one with this `ETag`; else the answer is
+    /// [`not_modified`](Response::not_modified), which some sources do not count against their limits.
+    #[must_use]
+    pub fn if_none_match(self, etag: &str) -> Self {
+        self.header(IF_NONE_MATCH.as_str(), etag)
+    }
+
+    /// Asks for the answer only where it has changed since a time that the source gave as `Last-Modified`.
+    #[must_use]
+    pub fn if_modified_since(self, last_modified: &str) -> Self {
+        self.header(IF_MODIFIED_SINCE.as_str(), last_modified)
     }
 
     /// Sends these pairs as a form.
@@ -136,14 +182,23 @@ impl Request {
         })
     }
 
+    /// Gives up when there is no answer in this time, waits for the rate budget and repetitions included.
+    #[must_use]
+    pub fn deadline(self, time: Duration) -> Self {
+        self.with(|parts| {
+            parts.deadline = Some(time);
+            Ok(())
+        })
+    }
+
     /// Sends the request, again where that helps and does no harm, and reads the whole answer.
     ///
     /// # Errors
     /// [`ConnectorError::Unauthorized`] (401), [`Forbidden`](ConnectorError::Forbidden) (403),
     /// [`RateLimited`](ConnectorError::RateLimited) (429, or 503 and 403 with `Retry-After`),
     /// [`Unavailable`](ConnectorError::Unavailable) (408, 425, 5xx, no connection, a body that broke off),
-    /// [`Timeout`](ConnectorError::Timeout), [`BadResponse`](ConnectorError::BadResponse) (a body that is too
-    /// large) and [`Rejected`](ConnectorError::Rejected) (any other status). Their cause is an
+    /// [`Timeout`](ConnectorError::Timeout), [`Untrusted`](ConnectorError::Untrusted) (a certificate),
+    /// [`AnswerTooLarge`](ConnectorError::AnswerTooLarge) and [`Rejected`](ConnectorError::Rejected) (any other status). Their cause is an
     /// [`HttpError`](crate::HttpError). A request that cannot be put together is a
     /// [`Bug`](ConnectorError::Bug).
     ///
@@ -154,6 +209,23 @@ impl Request {
             Ok(parts) => send::send(&self.client, parts).await,
             Err(what) => Err(ConnectorError::bug(self.client.redact(what))),
         }
+    }
+
+    /// Sends the request and cuts the records out of the answer while it comes, so that an answer of any length is read
+    /// in little memory: each page of the stream is a JSON array of whole records, of about `piece_bytes`. `records` is the
+    /// place of the array of records in the answer; an object there is one record. The limit of a body
+    /// ([`Request::max_body_bytes`]) holds for a record, not for the whole.
+    ///
+    /// # Errors
+    /// The stream ends with the first error, behind the whole records that came before it. Until the answer begins, as
+    /// [`Request::send`], with repetitions; then [`Unavailable`](ConnectorError::Unavailable) where it breaks off,
+    /// [`BadResponse`](ConnectorError::BadResponse) with the byte where it is no JSON, and
+    /// [`AnswerTooLarge`](ConnectorError::AnswerTooLarge) where one record is larger than the limit.
+    ///
+    /// # Cancel safety
+    /// Dropping the stream ends the request.
+    pub fn stream_records(self, records: JsonPointer, piece_bytes: usize) -> RecordPages {
+        crate::records::stream(self, records, piece_bytes)
     }
 
     /// Method and URL without secrets, for errors and logs.

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use headwater_connect::ConnectorError;
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, LINK};
+use reqwest::header::{ETAG, HeaderMap, LAST_MODIFIED, LINK};
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -36,6 +36,21 @@ impl Response {
     /// The value of a header, where it is there and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// What [`Request::if_none_match`](crate::Request::if_none_match) takes the next time.
+    pub fn etag(&self) -> Option<&str> {
+        self.header(ETAG.as_str())
+    }
+
+    /// What [`Request::if_modified_since`](crate::Request::if_modified_since) takes the next time.
+    pub fn last_modified(&self) -> Option<&str> {
+        self.header(LAST_MODIFIED.as_str())
+    }
+
+    /// Whether the answer is the one that the client has already (304). It has no body then.
+    pub fn not_modified(&self) -> bool {
+        self.status == StatusCode::NOT_MODIFIED
     }
 
     /// The link with relation `relation` in the `Link` header (RFC 8288).

@@ -1,9 +1,13 @@
-use std::sync::PoisonError;
+use std::error::Error;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use headwater_connect::ConnectorError;
-use reqwest::header::{ACCEPT, COOKIE, DATE, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, USER_AGENT};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, COOKIE, DATE, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, USER_AGENT,
+};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode};
 use tokio::time::{Instant, timeout};
@@ -11,11 +15,14 @@ use url::Url;
 
 use crate::auth::Credentials;
 use crate::body::{self, BodyError};
+use crate::budget::{Exhausted, Outcome, Permit};
 use crate::client::{HttpClient, Inner};
 use crate::error::{Failure, HttpError, Remedy, snippet};
+use crate::quota::Quota;
 use crate::request::Parts;
 use crate::response::Response;
 use crate::retry::{parse_http_date, parse_retry_after};
+use crate::token::Issued;
 
 /// Redirects that are followed for one request.
 const MAX_REDIRECTS: usize = 10;
@@ -23,19 +30,82 @@ const MAX_REDIRECTS: usize = 10;
 /// A body of an error is read up to here: its start is shown.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 
+/// How far an answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// To its end.
+    Whole,
+    /// Up to its body.
+    Head,
+}
+
+/// An answer whose body is still to come.
+pub(crate) struct Opened {
+    pub(crate) response: reqwest::Response,
+    /// The method and URL without secrets.
+    pub(crate) request: String,
+    /// The request is under way until its body has been read.
+    pub(crate) permit: Permit,
+}
+
+enum Done {
+    Response(Box<Response>),
+    Opened(Box<Opened>),
+}
+
 /// Sends a request until it succeeds or the policy ends it.
 pub(crate) async fn send(client: &HttpClient, parts: &Parts) -> Result<Response, ConnectorError> {
-    let inner = &*client.inner;
+    match within_deadline(client, parts, Extent::Whole).await? {
+        Done::Response(response) => Ok(*response),
+        Done::Opened(_) => Err(ConnectorError::bug("an answer was not read")),
+    }
+}
+
+/// As [`send`], up to the body.
+pub(crate) async fn open(client: &HttpClient, parts: &Parts) -> Result<Opened, ConnectorError> {
+    match within_deadline(client, parts, Extent::Head).await? {
+        Done::Opened(opened) => Ok(*opened),
+        Done::Response(_) => Err(ConnectorError::bug("an answer was read too far")),
+    }
+}
+
+async fn within_deadline(client: &HttpClient, parts: &Parts, extent: Extent) -> Result<Done, ConnectorError> {
+    let Some(deadline) = parts.deadline else { return attempts(&client.inner, parts, extent).await };
+    timeout(deadline, attempts(&client.inner, parts, extent)).await.unwrap_or_else(|_| {
+        let request = shown(&client.inner, &parts.method, &parts.url);
+        Err(timed_out(request, "succeed, waits and repetitions included", deadline).into_connector_error())
+    })
+}
+
+async fn attempts(inner: &Inner, parts: &Parts, extent: Extent) -> Result<Done, ConnectorError> {
     let started = Instant::now();
     let mut attempts = 0;
+    let mut renewed = false;
     loop {
         attempts += 1;
-        let failure = match follow(inner, parts).await {
-            Ok(response) => return Ok(response),
+        let token = token(inner, &parts.url).await?;
+        let failure = match follow(inner, parts, token.as_deref(), (attempts, extent)).await {
+            Ok(done) => return Ok(done),
             Err(failure) => failure,
         };
+        if let (Some(token), Some(Credentials::Token(cell)), Some(401)) =
+            (&token, &inner.credentials, failure.error.status())
+        {
+            cell.refused(token);
+            // The token may have ended before its time. The source has not acted on the request.
+            if !renewed {
+                renewed = true;
+                tracing::debug!(request = %shown(inner, &parts.method, &parts.url), "token refused; another is asked for");
+                inner.stats.retry();
+                continue;
+            }
+        }
         let elapsed = started.elapsed();
-        let wait = inner.retry.wait(attempts, elapsed, failure.remedy, parts.idempotent, fastrand::f64());
+        let left = parts.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_sub(elapsed));
+        let wait = inner
+            .retry
+            .wait(attempts, elapsed, failure.remedy, parts.idempotent, fastrand::f64())
+            .filter(|wait| *wait < left);
         let Some(wait) = wait else {
             return Err(failure.into_connector_error());
         };
@@ -56,6 +126,16 @@ pub(crate) async fn send(client: &HttpClient, parts: &Parts) -> Result<Response,
     }
 }
 
+/// The token to ask with, where the client has one for this place.
+async fn token(inner: &Inner, url: &Url) -> Result<Option<Arc<Issued>>, ConnectorError> {
+    match &inner.credentials {
+        Some(Credentials::Token(cell)) if is_trusted(&inner.base, url) => {
+            cell.get(&inner.token_http).await.map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
 /// What the next request of a chain of redirects is.
 struct Hop {
     method: Method,
@@ -66,12 +146,17 @@ struct Hop {
 }
 
 enum Answer {
-    Response(Response),
+    Done(Done),
     Redirect(Hop),
 }
 
 /// One attempt: the request, and those that it is redirected to.
-async fn follow(inner: &Inner, parts: &Parts) -> Result<Response, Failure> {
+async fn follow(
+    inner: &Inner,
+    parts: &Parts,
+    token: Option<&Issued>,
+    (attempt, extent): (u32, Extent),
+) -> Result<Done, Failure> {
     let mut hop = Hop {
         method: parts.method.clone(),
         url: parts.url.clone(),
@@ -79,17 +164,46 @@ async fn follow(inner: &Inner, parts: &Parts) -> Result<Response, Failure> {
         trusted: is_trusted(&inner.base, &parts.url),
     };
     for _ in 0..=MAX_REDIRECTS {
-        let permit = inner.budget.acquire().await;
-        inner.stats.waited(permit.waited);
+        let request = shown(inner, &hop.method, &hop.url);
+        let permit = inner.budget.acquire(inner.retry.max_retry_after).await.map_err(|Exhausted(wait)| {
+            let until =
+                TimeDelta::from_std(wait).ok().and_then(|wait| inner.clock.now().checked_add_signed(wait));
+            let error = HttpError::Exhausted {
+                request: request.clone(),
+                until: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
+            };
+            Failure { error, remedy: Remedy::Pause(Some(wait)) }
+        })?;
+        let (started, waited) = (Instant::now(), permit.waited);
+        inner.stats.waited(waited);
         inner.stats.request();
+        let exchange = exchange(inner, parts, &hop, (token, extent), permit);
         let exchanged = match inner.timeouts.total {
-            Some(total) => timeout(total, exchange(inner, parts, &hop)).await.unwrap_or_else(|_| {
-                Err(timed_out(shown(inner, &hop.method, &hop.url), "answer in full", total))
-            }),
-            None => exchange(inner, parts, &hop).await,
+            Some(total) => timeout(total, exchange)
+                .await
+                .unwrap_or_else(|_| Err(timed_out(request.clone(), "answer in full", total))),
+            None => exchange.await,
         };
+        let (status, bytes, error) = match &exchanged {
+            Ok(Answer::Done(Done::Response(response))) => {
+                (Some(response.status.as_u16()), Some(response.body.len()), None)
+            }
+            Ok(Answer::Done(Done::Opened(opened))) => (Some(opened.response.status().as_u16()), None, None),
+            Ok(Answer::Redirect(_)) => (None, None, None),
+            Err(failure) => (failure.error.status(), None, Some(&failure.error)),
+        };
+        tracing::debug!(
+            request,
+            status,
+            bytes,
+            attempt,
+            error = error.map(tracing::field::display),
+            waited_secs = waited.as_secs_f64(),
+            elapsed_secs = started.elapsed().as_secs_f64(),
+            "request"
+        );
         match exchanged? {
-            Answer::Response(response) => return Ok(response),
+            Answer::Done(done) => return Ok(done),
             Answer::Redirect(next) => hop = next,
         }
     }
@@ -98,52 +212,120 @@ async fn follow(inner: &Inner, parts: &Parts) -> Result<Response, Failure> {
 }
 
 /// One request and its answer.
-async fn exchange(inner: &Inner, parts: &Parts, hop: &Hop) -> Result<Answer, Failure> {
+async fn exchange(
+    inner: &Inner,
+    parts: &Parts,
+    hop: &Hop,
+    (token, extent): (Option<&Issued>, Extent),
+    permit: Permit,
+) -> Result<Answer, Failure> {
     let request = shown(inner, &hop.method, &hop.url);
-    let started = Instant::now();
-    let sent = inner.http.execute(build(inner, parts, hop));
-    let sent = match inner.timeouts.read {
-        Some(read) => {
-            timeout(read, sent).await.map_err(|_| timed_out(request.clone(), "start answering", read))?
+    let response = match answered(inner, build(inner, parts, hop, token), &request).await {
+        Ok(response) => response,
+        Err(failure) => {
+            permit.ended(Outcome::Failed);
+            return Err(failure);
         }
-        None => sent.await,
     };
-    let mut response = sent.map_err(|error| {
-        let remedy = if error.is_connect() { Remedy::NotSent } else { Remedy::Lost };
-        // The URL in the error has its secrets; the request is named without them.
-        let source = Box::new(error.without_url());
-        Failure { error: HttpError::NoAnswer { request: request.clone(), source }, remedy }
-    })?;
     let status = response.status();
-    tracing::debug!(
-        request,
-        status = status.as_u16(),
-        elapsed_secs = started.elapsed().as_secs_f64(),
-        "source answered"
-    );
     keep_cookies(inner, &hop.url, response.headers());
+    let quota = heed_quota(inner, response.headers());
 
     let allowed = parts.allowed.contains(&status.as_u16());
     if is_redirect(status) && !allowed && response.headers().contains_key(LOCATION) {
+        permit.ended(Outcome::Answered);
         return redirected(inner, hop, status, response.headers(), request).map(Answer::Redirect);
     }
-    let exhausted = heed_rate_headers(inner, response.headers());
     if !(status.is_success() || status == StatusCode::NOT_MODIFIED || allowed) {
-        let retry_after = retry_after(inner, response.headers());
-        let remedy = Failure::remedy_of(status.as_u16(), retry_after, exhausted.is_some());
-        let remedy = match remedy {
-            Remedy::Pause(None) => Remedy::Pause(exhausted.flatten()),
-            other => other,
-        };
-        let limit = MAX_ERROR_BODY_BYTES.min(parts.max_body_bytes);
-        let body = body::read(&mut response, limit, inner.timeouts.read, 0).await.unwrap_or_default();
-        // Secrets go before the text is cut: half a secret would not be recognised.
-        let body = snippet(inner.redactor.text(&String::from_utf8_lossy(&body)).as_bytes());
-        let reason = status.canonical_reason().unwrap_or_default();
-        let error = HttpError::Status { request, status: status.as_u16(), reason, body };
-        return Err(Failure { error, remedy });
+        let failure = refusal(inner, parts, response, request, quota).await;
+        permit.ended(match (failure.remedy, status.as_u16()) {
+            (Remedy::Pause(_), 429 | 403) => Outcome::Refused,
+            (Remedy::Pause(_), _) | (_, 500..) => Outcome::Failed,
+            _ => Outcome::Answered,
+        });
+        return Err(failure);
     }
+    permit.ended(Outcome::Answered);
+    if extent == Extent::Head {
+        return Ok(Answer::Done(Done::Opened(Box::new(Opened { response, request, permit }))));
+    }
+    let response = whole(inner, parts, hop, response, request).await?;
+    Ok(Answer::Done(Done::Response(Box::new(response))))
+}
 
+/// Sends a request and waits for the head of the answer.
+async fn answered(
+    inner: &Inner,
+    sent: reqwest::Request,
+    request: &str,
+) -> Result<reqwest::Response, Failure> {
+    let sent = inner.http.execute(sent);
+    let sent = match inner.timeouts.read {
+        Some(read) => {
+            timeout(read, sent).await.map_err(|_| timed_out(request.to_owned(), "start answering", read))?
+        }
+        None => sent.await,
+    };
+    sent.map_err(|error| {
+        let (untrusted, connecting) = (is_untrusted(&error), error.is_connect());
+        // The URL in the error has its secrets; the request is named without them.
+        let (request, source) = (request.to_owned(), Box::new(error.without_url()));
+        match (untrusted, connecting) {
+            (true, _) => Failure { error: HttpError::Untrusted { request, source }, remedy: Remedy::None },
+            (_, true) => Failure { error: HttpError::NoAnswer { request, source }, remedy: Remedy::NotSent },
+            _ => Failure { error: HttpError::NoAnswer { request, source }, remedy: Remedy::Lost },
+        }
+    })
+}
+
+/// Whether a certificate is what stands between us and the host.
+fn is_untrusted(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        // An error within an I/O error is not among its causes.
+        let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match inside {
+            Some(inside) => Some(inside),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+/// Makes a failure of an answer that is no success.
+async fn refusal(
+    inner: &Inner,
+    parts: &Parts,
+    mut response: reqwest::Response,
+    request: String,
+    quota: Option<Quota>,
+) -> Failure {
+    let status = response.status();
+    let retry_after = retry_after(inner, response.headers());
+    let used_up = quota.filter(Quota::is_used_up);
+    let remedy = match Failure::remedy_of(status.as_u16(), retry_after, used_up.is_some()) {
+        Remedy::Pause(None) => Remedy::Pause(used_up.and_then(|quota| quota.reset)),
+        other => other,
+    };
+    let limit = MAX_ERROR_BODY_BYTES.min(parts.max_body_bytes);
+    let body = body::read(&mut response, limit, inner.timeouts.read, 0).await.unwrap_or_default();
+    // Secrets go before the text is cut: half a secret would not be recognised.
+    let body = snippet(inner.redactor.text(&String::from_utf8_lossy(&body)).as_bytes());
+    let reason = status.canonical_reason().unwrap_or_default();
+    let error = HttpError::Status { request, status: status.as_u16(), reason, body };
+    Failure { error, remedy }
+}
+
+async fn whole(
+    inner: &Inner,
+    parts: &Parts,
+    hop: &Hop,
+    mut response: reqwest::Response,
+    request: String,
+) -> Result<Response, Failure> {
     let declared = response.content_length().is_some();
     let expected = inner.last_body_bytes.load(Relaxed);
     let read = body::read(&mut response, parts.max_body_bytes, inner.timeouts.read, expected).await;
@@ -152,11 +334,12 @@ async fn exchange(inner: &Inner, parts: &Parts, hop: &Hop) -> Result<Answer, Fai
     if !declared {
         inner.last_body_bytes.store(body.len(), Relaxed);
     }
+    let status = response.status();
     let headers = std::mem::take(response.headers_mut());
-    Ok(Answer::Response(Response { status, headers, body, url: hop.url.clone(), request }))
+    Ok(Response { status, headers, body, url: hop.url.clone(), request })
 }
 
-fn build(inner: &Inner, parts: &Parts, hop: &Hop) -> reqwest::Request {
+fn build(inner: &Inner, parts: &Parts, hop: &Hop, token: Option<&Issued>) -> reqwest::Request {
     let mut url = hop.url.clone();
     let mut headers = HeaderMap::new();
     if hop.trusted {
@@ -169,6 +352,11 @@ fn build(inner: &Inner, parts: &Parts, hop: &Hop) -> reqwest::Request {
             // A link of the source's own may hold it already.
             Some(Credentials::Query(name, value)) if !url.query_pairs().any(|(n, _)| n == name.as_str()) => {
                 url.query_pairs_mut().append_pair(name, value.expose());
+            }
+            Some(Credentials::Token(_)) => {
+                if let Some(token) = token {
+                    headers.insert(AUTHORIZATION, token.header.clone());
+                }
             }
             _ => {}
         }
@@ -246,24 +434,11 @@ fn keep_cookies(inner: &Inner, url: &Url, headers: &HeaderMap) {
     set.for_each(|header| jar.store(url, header, inner.clock.now()));
 }
 
-/// Reads how many requests are left; pauses all of them when none is. Gives the pause where none is left.
-fn heed_rate_headers(inner: &Inner, headers: &HeaderMap) -> Option<Option<Duration>> {
-    let (remaining, reset) = inner.rate_headers.as_ref()?;
-    let number = |name| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    if number(remaining)? >= 1.0 {
-        return None;
-    }
-    let pause = number(reset).and_then(|reset| {
-        #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 are exact in a float")]
-        let now = inner.clock.now().timestamp() as f64;
-        let seconds = if reset > 1e9 { (reset - now).max(0.0) } else { reset };
-        Duration::try_from_secs_f64(seconds).ok()
-    });
-    // A longer pause is for the caller to decide on, when the source refuses.
-    if let Some(pause) = pause.filter(|pause| *pause <= inner.retry.max_retry_after) {
-        inner.budget.pause(pause);
-    }
-    Some(pause)
+/// Reads what the source says of its limits, and tells the budget.
+fn heed_quota(inner: &Inner, headers: &HeaderMap) -> Option<Quota> {
+    let quota = Quota::read(headers, inner.rate_headers.as_ref(), inner.clock.now())?;
+    inner.budget.heed(&quota);
+    Some(quota)
 }
 
 /// What `Retry-After` asks for. A date in it is compared with the source's own date where that is given, so that
@@ -274,7 +449,7 @@ fn retry_after(inner: &Inner, headers: &HeaderMap) -> Option<Duration> {
     parse_retry_after(text(RETRY_AFTER)?, now)
 }
 
-fn body_failure(error: BodyError, request: &str, limit_bytes: usize) -> Failure {
+pub(crate) fn body_failure(error: BodyError, request: &str, limit_bytes: usize) -> Failure {
     let request = request.to_owned();
     match error {
         BodyError::BrokenOff { received_bytes, source } => {

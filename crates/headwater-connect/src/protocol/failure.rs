@@ -199,6 +199,8 @@ fn kind_of(error: &ConnectorError) -> FailureKind {
         ConnectorError::Forbidden { .. } => FailureKind::Forbidden,
         ConnectorError::RateLimited { .. } => FailureKind::RateLimited,
         ConnectorError::Unavailable { .. } => FailureKind::Unavailable,
+        // The worker's message says what is wrong; that nothing helps but a change, the kind says.
+        ConnectorError::Untrusted { .. } => FailureKind::Rejected,
         ConnectorError::Timeout { .. } => FailureKind::Timeout,
         ConnectorError::Rejected { .. } | ConnectorError::AnswerTooLarge { .. } => FailureKind::Rejected,
         ConnectorError::BadResponse { .. } => FailureKind::BadResponse,

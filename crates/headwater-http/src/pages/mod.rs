@@ -1,23 +1,59 @@
 //! Paging through a source ahead of the reader.
 //!
 //! Each function gives a stream of [`Response`]s in order. The requests run in tasks that the stream owns: the next
-//! page is on its way while the reader works on the one before, at most `ahead` pages are fetched and not yet
-//! taken, and dropping the stream ends them all. [`into_pages`] makes a
+//! page is on its way while the reader works on the one before, at most so many pages and bytes as [`Ahead`] says are
+//! fetched and not yet taken, and dropping the stream ends them all. [`into_pages`] makes a
 //! [`PageStream`](headwater_connect::PageStream) of it.
-
-use std::collections::VecDeque;
+//!
+//! | how the source pages | function | at the same time |
+//! |---|---|---|
+//! | page numbers, or offset and limit | [`numbered`], [`by_page_number`] | yes |
+//! | a `Link` header that names the last page | [`by_link_header`] | yes, from the second page on |
+//! | a link to the next page | [`by_next_link`] | no |
+//! | a cursor for the next page | [`by_cursor`] | no |
+//! | all after the last key that was read | [`by_last_key`] | no |
+//! | anything else | [`sequential`] | no |
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use headwater_connect::{BoxError, ConnectorError, JsonPointer, Offset, Page, PageStream, ReadItem};
-use tokio::sync::{mpsc, oneshot};
+use headwater_connect::{ConnectorError, JsonPointer, Offset, Page, PageStream, ReadItem};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::request::Request;
 use crate::response::Response;
 
+mod link;
+mod numbered;
+mod place;
+
+pub use link::by_link_header;
+pub use numbered::{Numbered, by_page_number, numbered};
+pub use place::Place;
+use place::{last_item, text_at};
+
 /// The responses of a read, in order. An error ends the stream.
 pub type Responses = BoxStream<'static, Result<Response, ConnectorError>>;
+
+/// How far ahead of the reader pages are fetched. A number stands for so many pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ahead {
+    /// Pages that are on their way or wait for the reader, at most; at least one.
+    pub pages: usize,
+    /// Bytes of them, about: what is on its way is reckoned by the pages that came before.
+    pub bytes: usize,
+}
+
+impl Ahead {
+    /// What pages ahead take of the memory, where nothing else is said.
+    pub const BYTES: usize = 16 << 20;
+}
+
+impl From<usize> for Ahead {
+    fn from(pages: usize) -> Self {
+        Self { pages, bytes: Self::BYTES }
+    }
+}
 
 /// Where a source says how to get the next page.
 #[derive(Debug, Clone)]
@@ -29,39 +65,63 @@ pub enum NextLink {
 }
 
 /// Follows links from page to page.
-pub fn by_next_link(first: Request, next: NextLink, ahead: usize) -> Responses {
-    let client = first.client.clone();
+pub fn by_next_link(first: Request, next: NextLink, ahead: impl Into<Ahead>) -> Responses {
+    let template = first.clone();
     let mut guard = LoopGuard::default();
     sequential(first, ahead, move |response| {
         let link = match &next {
             NextLink::Header => response.link("next").map(str::to_owned),
-            NextLink::Body(pointer) => text_at(response, pointer)?,
+            NextLink::Body(pointer) => text_at(response, &response.body, pointer)?,
         };
         let Some(link) = link else { return Ok(None) };
         guard.check(response, &link)?;
-        client.follow(&response.url, &link).map(Some)
+        template.follow(response, &link).map(Some)
     })
 }
 
 /// Repeats `first` with the cursor that each page gives, in query parameter `parameter`.
-pub fn by_cursor(first: Request, parameter: &str, cursor: JsonPointer, ahead: usize) -> Responses {
+pub fn by_cursor(first: Request, parameter: &str, cursor: JsonPointer, ahead: impl Into<Ahead>) -> Responses {
     let (request, parameter) = (first.clone(), parameter.to_owned());
     let mut guard = LoopGuard::default();
     sequential(first, ahead, move |response| {
-        let Some(cursor) = text_at(response, &cursor)? else { return Ok(None) };
+        let Some(cursor) = text_at(response, &response.body, &cursor)? else { return Ok(None) };
         guard.check(response, &cursor)?;
         Ok(Some(request.clone().set_query(&parameter, cursor)))
+    })
+}
+
+/// Repeats `first` with the key of the last record of each page, in query parameter `parameter`, until a page has no
+/// record: the source gives the records after that key, in its order. `records` is the array of records in a page, `key` the place
+/// of the key in a record.
+pub fn by_last_key(
+    first: Request,
+    parameter: &str,
+    records: JsonPointer,
+    key: JsonPointer,
+    ahead: impl Into<Ahead>,
+) -> Responses {
+    let (request, parameter) = (first.clone(), parameter.to_owned());
+    let mut guard = LoopGuard::default();
+    sequential(first, ahead, move |response| {
+        let Some(last) = last_item(response, &records)? else { return Ok(None) };
+        let Some(found) = text_at(response, last, &key)? else {
+            let what = format!("has no key at `{key}` of the last record of `{records}`");
+            return Err(response.unusable(what));
+        };
+        guard.check(response, &found)?;
+        Ok(Some(request.clone().set_query(&parameter, found)))
     })
 }
 
 /// Pages of which each says what the next request is; `next` gives `None` after the last.
 pub fn sequential(
     first: Request,
-    ahead: usize,
+    ahead: impl Into<Ahead>,
     mut next: impl FnMut(&Response) -> Result<Option<Request>, ConnectorError> + Send + 'static,
 ) -> Responses {
+    let ahead = ahead.into();
     let start = move || {
-        let (sender, receiver) = mpsc::channel(ahead.max(1));
+        let (sender, receiver) = mpsc::channel(ahead.pages.max(1));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut request = Some(first);
@@ -97,50 +157,6 @@ pub fn sequential(
     .boxed()
 }
 
-/// Numbered pages from `numbers`, several at the same time, delivered in order.
-///
-/// `request` makes the request for a number. The stream ends with `numbers`, or after the first page for which
-/// `is_last` holds; pages beyond it that are on their way are given up.
-pub fn by_page_number(
-    numbers: impl IntoIterator<Item = u64, IntoIter: Send + 'static>,
-    request: impl Fn(u64) -> Request + Send + 'static,
-    is_last: impl Fn(&Response) -> Result<bool, ConnectorError> + Send + 'static,
-    ahead: usize,
-) -> Responses {
-    let mut numbers = numbers.into_iter();
-    async_stream::try_stream! {
-        let mut tasks = JoinSet::new();
-        let mut waiting: VecDeque<oneshot::Receiver<_>> = VecDeque::new();
-        loop {
-            while waiting.len() < ahead.max(1) {
-                let Some(number) = numbers.next() else { break };
-                let (sender, receiver) = oneshot::channel();
-                let request = request(number);
-                tasks.spawn(async move {
-                    // Nobody waits for it any more when the stream has ended.
-                    let _unwanted = sender.send(request.send().await);
-                });
-                waiting.push_back(receiver);
-            }
-            let Some(receiver) = waiting.pop_front() else { break };
-            let response: Response = match receiver.await {
-                Ok(response) => response?,
-                Err(_) => {
-                    ended(&mut tasks).await?;
-                    Err(ConnectorError::bug("a page was given up"))?
-                }
-            };
-            while tasks.try_join_next().is_some() {}
-            let last = is_last(&response)?;
-            yield response;
-            if last {
-                break;
-            }
-        }
-    }
-    .boxed()
-}
-
 /// Makes pages of responses whose records are at `records`, and ends them with `end`.
 pub fn into_pages<'a>(
     responses: impl Stream<Item = Result<Response, ConnectorError>> + Send + 'a,
@@ -163,28 +179,6 @@ async fn ended(tasks: &mut JoinSet<()>) -> Result<(), ConnectorError> {
         }
     }
     Ok(())
-}
-
-/// The text or number at `pointer`; `None` where there is nothing, null, false or an empty text.
-fn text_at(response: &Response, pointer: &JsonPointer) -> Result<Option<String>, ConnectorError> {
-    let unreadable = |source: BoxError| ConnectorError::BadResponse {
-        what: format!("{} did not answer JSON with `{pointer}`", response.request),
-        source: Some(source),
-    };
-    let found = pointer.find(&response.body).map_err(|error| unreadable(Box::new(error)))?;
-    let Some(raw) = found else { return Ok(None) };
-    let text = match raw.first() {
-        Some(b'"') => serde_json::from_slice::<String>(raw).map_err(|error| unreadable(Box::new(error)))?,
-        Some(b'-' | b'0'..=b'9') => String::from_utf8_lossy(raw).into_owned(),
-        Some(b'n' | b'f') => return Ok(None),
-        _ => {
-            let start: String = String::from_utf8_lossy(raw).chars().take(80).collect();
-            return Err(
-                response.unusable(format_args!("has `{start}` at `{pointer}`, where a text was expected"))
-            );
-        }
-    };
-    Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 /// Finds a source that sends its client round in circles, however long they are, in memory for one link
