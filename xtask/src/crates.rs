@@ -61,6 +61,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("siphasher", &["headwater-cdc", "headwater-python"]),
     ("rustix", &["headwater-python"]),
     ("parquet-variant", &["headwater-decode"]),
+    ("quick-xml", &["headwater-testkit"]),
     ("arrow-json", &["headwater-bench", "headwater-cli"]),
 ];
 

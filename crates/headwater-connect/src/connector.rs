@@ -28,6 +28,20 @@ use crate::{ConnectorError, Offset, Options, PageStream, Profile, StructType, Ta
 ///   the cursor field; the schema of the table holds for them.
 /// * **R15** Errors say whether a retry helps and who must act, and contain no secret.
 /// * **R16** Dropping a [`PageStream`] or a future ends its work promptly and leaves nothing running.
+/// * **R20** Records hold their primary keys. In a snapshot no two have the same; in a stream two that have the same
+///   keys, and the same cursor where it is `cdc`, are equal.
+/// * **R21** The records of a stream with a cursor field hold it, all of one kind, and a later read gives no earlier
+///   state of a record that was not given before.
+/// * **R22** An offset means the same when it comes back from JSON with its members in another order.
+/// * **R23** An update ends although the source goes on: what is new while it runs belongs to the next one.
+/// * **R24** Each column, and each field of a struct, is filled by some record of a source that holds all there is.
+/// * **R26** A read survives what passes (a status 429 or 500, a connection that is reset, a body that breaks off), or
+///   fails with an error that may be retried. It never takes a broken answer for the end.
+/// * **R27** Where there is a table option `max_records_per_batch`, a read of a stream gives no more records than that,
+///   but for those that share the last value of the cursor; the records of all reads are the same.
+/// * **R28** What is created in the source after a read, the read from its end offset gives.
+/// * **R29** What is changed in the source after a read, the read from its end offset gives (`append` tables aside).
+/// * **R30** What is deleted in the source is missing from the next snapshot, or told by `read_table_deletes`.
 #[async_trait]
 pub trait Connector: Send + Sync {
     /// Names the tables of the source. Rules R1, R15.
@@ -43,7 +57,7 @@ pub trait Connector: Send + Sync {
         options: &Options,
     ) -> Result<TableMetadata, ConnectorError>;
 
-    /// Reads the records of `table` from `start`. Rules R2, R6 to R13, R16.
+    /// Reads the records of `table` from `start`. Rules R2, R6 to R13, R16, R20 to R29.
     fn read_table<'a>(
         &'a self,
         table: &'a str,
@@ -51,7 +65,7 @@ pub trait Connector: Send + Sync {
         options: &'a Options,
     ) -> PageStream<'a>;
 
-    /// Reads the deletions of `table` from `start`. Called for `cdc_with_deletes` tables only. Rule R14.
+    /// Reads the deletions of `table` from `start`. Called for `cdc_with_deletes` tables only. Rules R14, R30.
     fn read_table_deletes<'a>(
         &'a self,
         table: &'a str,
@@ -229,6 +243,9 @@ pub trait ConnectorFactory: Send + Sync {
 
     /// Builds an instance from the connection's options (with a table's merged over them, and `tableName`,
     /// where it is for a table).
+    ///
+    /// * **R25** An option that is missing or wrong is refused here, at the latest by the first read, and the error
+    ///   names it. What the spec calls required is.
     ///
     /// # Errors
     /// An option that is missing or not valid, or a connector that cannot be started. A connector in Rust makes no

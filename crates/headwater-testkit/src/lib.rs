@@ -1,48 +1,32 @@
-//! The contract suite: a test per numbered rule of [`headwater_connect::Connector`], for any connector.
+//! What connectors are tested with: the contract suite, a test per numbered rule of
+//! [`headwater_connect::Connector`], for connectors in any language.
 //!
-//! A connector's tests make a [`Subject`] and call [`check`]; what comes back names each broken rule, the table and
-//! what was seen. The source must stand still while the suite runs, except where a rule says otherwise.
+//! A connector's tests make a [`Subject`] and call [`run`]; what comes back is a [`Report`] of every test: the rule, the
+//! table, how it went, what was seen and what to change. `headwater test` does the same from the command line. The
+//! source must stand still while the suite runs, except where a rule says otherwise. A source that may be asked
+//! anything is [`simulator`]: a real HTTP server made of a description and a corpus.
 //!
-//! **Invariant:** the suite only reads, and asks for nothing that the contract does not promise.
+//! **Invariant:** the suite only reads, and asks for nothing that the contract does not promise; what changes a source
+//! is the caller's own [`WriteBack`], and is deleted afterwards.
 //!
-//! Start reading at [`check`].
+//! Start reading at [`run`]; the rules are in [`RULES`], and a function each in `contract`.
 
 mod contract;
+mod junit;
 mod reading;
+mod report;
+mod rules;
+mod secrets;
 pub mod simulator;
+mod stage;
+mod subject;
+mod trial;
+mod write_back;
 
-pub use contract::{Breach, check};
-
-use headwater_connect::{Connector, ConnectorError, ConnectorFactory, Options};
-
-/// A connector, and how to reach a source for it.
-pub struct Subject<'a> {
-    /// Makes the instances.
-    pub factory: &'a dyn ConnectorFactory,
-    /// Options of the connection.
-    pub connection: Options,
-    /// Tables to look at, with their options; all that are listed where empty.
-    pub tables: Vec<(String, Options)>,
-    /// Texts that no error may show.
-    pub secrets: Vec<String>,
-    /// Reads after which a stream that has not settled never will.
-    pub max_reads: usize,
-}
-
-impl<'a> Subject<'a> {
-    /// Looks at every table, without table options.
-    pub fn new(factory: &'a dyn ConnectorFactory, connection: Options) -> Self {
-        Self { factory, connection, tables: Vec::new(), secrets: Vec::new(), max_reads: 10_000 }
-    }
-
-    /// A new instance for one table, made as the engine makes it.
-    pub(crate) async fn connect(
-        &self,
-        table: &str,
-        options: &Options,
-    ) -> Result<Box<dyn Connector>, ConnectorError> {
-        let mut merged = self.connection.merged(options);
-        merged.set("tableName", table);
-        self.factory.connect(&merged).await
-    }
-}
+pub use contract::{Breach, check, run};
+pub use report::{Counts, Outcome, Report, TestResult};
+pub use rules::{RULES, Rule};
+pub use secrets::LogWatch;
+pub use stage::{Disturbance, Stage, When};
+pub use subject::Subject;
+pub use write_back::{Changes, Key, RemoteWriteBack, WriteBack, WriteBackError};

@@ -1,4 +1,5 @@
-//! The testkit against real servers.
+//! The suite finds nothing in a sound connector, and each fault in one that has just that fault; the simulator answers
+//! real clients as its description says.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,5 +8,7 @@
     reason = "helpers of tests stand outside of test functions"
 )]
 
+mod contract;
+mod shelf;
 mod simulator_client;
 mod simulator_lead;
