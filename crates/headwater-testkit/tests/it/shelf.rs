@@ -20,7 +20,10 @@ const TABLES: [&str; 3] = ["changes", "whole", "log"];
 
 /// What the connector does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(clippy::enum_variant_names, reason = "a connector that names a table twice does so, whatever it is called")]
+#[allow(
+    clippy::enum_variant_names,
+    reason = "a connector that names a table twice does so, whatever it is called"
+)]
 pub(crate) enum Wrong {
     Nothing,
     NamesATableTwice,
