@@ -2,6 +2,9 @@
 
 use headwater_connect::json_scan::{chunk16, special_bytes};
 
+/// Bytes of room that are made at a time, at most.
+const STEP_BYTES: usize = 4096;
+
 /// Bytes under construction. There is room behind them, so that a block is written with one store, and what the block held beyond
 /// the end of the text is written over by the next.
 #[derive(Debug, Default)]
@@ -92,14 +95,15 @@ impl Bytes {
     #[cold]
     #[inline(never)]
     fn grow(&mut self, more: usize) {
-        let larger = self.room.len() + self.room.len() / 2;
-        let room = self.expected.max(larger).max(self.len + more).max(64);
-        if self.room.is_empty() {
-            // Zeroed memory often comes for free.
-            self.room = vec![0; room];
-        } else {
-            self.room.resize(room, 0);
+        let step = self.room.len().clamp(64, STEP_BYTES);
+        let room = self.room.len().max(self.len + more) + step;
+        if room > self.room.capacity() {
+            let larger = self.room.capacity() + self.room.capacity() / 2;
+            let capacity = self.expected.max(larger).max(room);
+            self.room.reserve_exact(capacity - self.room.len());
         }
+        // Zeroed piece by piece: what is written over is still in the processor's cache then.
+        self.room.resize(room, 0);
     }
 
     /// Gives the bytes away, and expects about as many again.

@@ -1,6 +1,8 @@
 //! Text out of JSON strings.
 
 use std::borrow::Cow;
+use std::hint::select_unpredictable;
+use std::num::NonZeroU32;
 
 use headwater_connect::json_scan::{ScanError, TRUNCATED, special_bytes, string_end};
 
@@ -15,58 +17,68 @@ pub(crate) fn append(body: &[u8], at: usize, out: &mut Bytes) -> Result<usize, S
 }
 
 /// Goes on with a string where it is not plain text.
+///
+/// Escapes come at odd places and are of odd kinds, so that branches on either would be guessed wrong all the time: what is
+/// usual is worked out without.
 #[inline(never)]
 fn append_rest(body: &[u8], mut at: usize, out: &mut Bytes) -> Result<usize, ScanError> {
     loop {
-        let from = body.get(at..).unwrap_or_default();
-        let to = out.room(64);
-        // Places in both: an escape is never shorter than what it stands for.
-        let (mut read, mut written) = (0, 0);
-        while let (Some(block), Some(place)) = (block(from, read), block_mut(to, written)) {
-            if block[0] == b'\\' {
-                let escape = escape(body, at + read)?;
-                if let Some(place) = place.first_chunk_mut() {
-                    *place = escape.text;
+        let mut from = body.get(at..).unwrap_or_default();
+        let mut to = out.room(2 * REACH);
+        let room = to.len();
+        let mut left = room;
+        let is_end = loop {
+            let (Some(block), Some(place)) = (from.first_chunk(), to.first_chunk_mut()) else { break false };
+            let (mut read, mut written, mut is_end) = (BLOCK, BLOCK, false);
+            if let Some(hits) = copy(block, place) {
+                let plain = hits.trailing_zeros() as usize;
+                let Some(next) = block.get(plain..).and_then(<[u8]>::first_chunk::<8>) else { break false };
+                (read, written, is_end) = (plain, plain, next[0] != b'\\');
+                if !is_end {
+                    let escape = match usual_escape(next) {
+                        Some(escape) => escape,
+                        None => escape(body, body.len() - from.len() + plain)?,
+                    };
+                    if let Some(place) = place.get_mut(plain..).and_then(<[u8]>::first_chunk_mut) {
+                        *place = escape.text;
+                    }
+                    read += escape.length;
+                    written += escape.text_length;
                 }
-                read += escape.length;
-                written += escape.text_length;
-                continue;
             }
-            *place = *block;
-            let hits = special_in(block);
-            let plain = if hits == 0 { BLOCK } else { hits.trailing_zeros() as usize };
-            read += plain;
-            written += plain;
-            if hits != 0 && from[read] != b'\\' {
-                out.advance(written);
-                return end(body, at + read);
+            // Both are there: no escape is longer than what was looked at, or shorter than what it stands for.
+            let (Some(rest), Some(room)) = (from.get(read..), to.get_mut(written..)) else { break false };
+            (from, left, to) = (rest, room.len(), room);
+            if is_end {
+                break true;
             }
+        };
+        out.advance(room - left);
+        at = body.len() - from.len();
+        if is_end {
+            return end(body, at);
         }
-        out.advance(written);
-        at += read;
-        if from.len() - read < BLOCK {
+        if body.len() - at < REACH {
             return append_tail(body, at, out);
         }
     }
 }
 
+/// Bytes that are copied together.
 const BLOCK: usize = 32;
+/// The same, and room for an escape that begins at the last of them.
+const REACH: usize = BLOCK + 8;
 
+/// Copies a block. Gives a bit per byte that is special in a string, where there is one.
 #[inline(always)]
-fn block(bytes: &[u8], at: usize) -> Option<&[u8; BLOCK]> {
-    bytes.get(at..)?.first_chunk()
-}
-
-#[inline(always)]
-fn block_mut(bytes: &mut [u8], at: usize) -> Option<&mut [u8; BLOCK]> {
-    bytes.get_mut(at..)?.first_chunk_mut()
-}
-
-/// A bit per byte that is special in a string.
-#[inline(always)]
-fn special_in(block: &[u8; BLOCK]) -> u32 {
-    let (halves, _) = block.as_chunks::<16>();
-    special_bytes(&halves[0]) | special_bytes(&halves[1]) << 16
+fn copy(from: &[u8; REACH], to: &mut [u8; REACH]) -> Option<NonZeroU32> {
+    let (from, _) = from.as_chunks::<16>();
+    let (to, _) = to.as_chunks_mut::<16>();
+    to[0] = from[0];
+    let low = special_bytes(&from[0]);
+    to[1] = from[1];
+    let high = special_bytes(&from[1]);
+    NonZeroU32::new(low | high << 16)
 }
 
 /// The place behind the quote at `at`.
@@ -99,59 +111,66 @@ struct Escape {
     text_length: usize,
 }
 
-/// What the characters behind a backslash stand for; 0 for those that are no escape of one byte.
-const ESCAPES: [u8; 256] = {
-    let mut table = [0; 256];
-    table[b'n' as usize] = b'\n';
-    table[b'"' as usize] = b'"';
-    table[b'\\' as usize] = b'\\';
-    table[b'/' as usize] = b'/';
-    table[b'r' as usize] = b'\r';
-    table[b't' as usize] = b'\t';
+/// What the characters behind a backslash stand for; negative for those that are no escape of one byte.
+const ESCAPES: [i8; 256] = {
+    let mut table = [-1; 256];
+    table[b'n' as usize] = 10;
+    table[b'"' as usize] = 34;
+    table[b'\\' as usize] = 92;
+    table[b'/' as usize] = 47;
+    table[b'r' as usize] = 13;
+    table[b't' as usize] = 9;
     table[b'b' as usize] = 8;
     table[b'f' as usize] = 12;
     table
 };
 
-/// Values of hex digits; 16 for what is none.
-const HEX: [u8; 256] = {
-    let mut table = [16; 256];
-    let mut digit = 0;
+/// Values of hex digits; negative for what is none.
+const HEX: [i8; 256] = {
+    let mut table = [-1; 256];
+    let mut digit = 0_u8;
     while digit < 16 {
-        table[b"0123456789abcdef"[digit as usize] as usize] = digit;
-        table[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
+        table[b"0123456789abcdef"[digit as usize] as usize] = digit.cast_signed();
+        table[b"0123456789ABCDEF"[digit as usize] as usize] = digit.cast_signed();
         digit += 1;
     }
     table
 };
 
-/// Reads the escape at `at`.
+/// Reads the escape that eight bytes begin with; `None` for half of a pair of surrogates, and for what is wrong.
 #[inline(always)]
+fn usual_escape(bytes: &[u8; 8]) -> Option<Escape> {
+    let unicode = bytes[1] == b'u';
+    let simple = i32::from(ESCAPES[usize::from(bytes[1])]);
+    let code = select_unpredictable(unicode, hex([bytes[2], bytes[3], bytes[4], bytes[5]]), simple);
+    let code = u32::try_from(code).ok().filter(|code| code & 0xf800 != 0xd800)?;
+    let length = select_unpredictable(unicode, 6, 2);
+    let last = 0x80 | code & 0x3f;
+    let two = 0xc0 | code >> 6 | last << 8;
+    let three = 0xe0 | code >> 12 | (0x80 | code >> 6 & 0x3f) << 8 | last << 16;
+    let text = select_unpredictable(code < 0x80, code, select_unpredictable(code < 0x800, two, three));
+    let text_length = 1 + usize::from(code >= 0x80) + usize::from(code >= 0x800);
+    Some(Escape { length, text: text.to_le_bytes(), text_length })
+}
+
+/// Reads the escape at `at`, whatever it is.
+#[inline(never)]
 fn escape(body: &[u8], at: usize) -> Result<Escape, ScanError> {
     let Some(letter) = body.get(at + 1) else { return Err(ScanError::new(at + 1, TRUNCATED)) };
-    let byte = ESCAPES[usize::from(*letter)];
-    if byte != 0 {
-        return Ok(Escape { length: 2, text: [byte, 0, 0, 0], text_length: 1 });
+    if *letter == b'u' {
+        let code = hex4(body, at + 2)?;
+        if code & 0xf800 == 0xd800 {
+            return surrogates(body, at, code);
+        }
     }
-    if *letter == b'u' { unicode_escape(body, at) } else { Err(ScanError::new(at, NO_ESCAPE)) }
+    let mut bytes = [0; 8];
+    let rest = body.get(at..).unwrap_or_default();
+    let count = rest.len().min(bytes.len());
+    bytes[..count].copy_from_slice(&rest[..count]);
+    usual_escape(&bytes).ok_or_else(|| ScanError::new(at, NO_ESCAPE))
 }
 
 const NO_ESCAPE: &str = "not an escape that JSON has";
-
-#[inline(always)]
-#[allow(clippy::cast_possible_truncation, reason = "six bits, and the few above them, are taken at a time")]
-fn unicode_escape(body: &[u8], at: usize) -> Result<Escape, ScanError> {
-    let code = hex4(body, at + 2)?;
-    let last = 0x80 | (code & 0x3f) as u8;
-    let middle = (code >> 6) as u8;
-    let (text, text_length) = match code {
-        0..0x80 => ([code as u8, 0, 0, 0], 1),
-        0x80..0x800 => ([0xc0 | middle, last, 0, 0], 2),
-        0xd800..0xe000 => return surrogates(body, at, code),
-        _ => ([0xe0 | (code >> 12) as u8, 0x80 | middle & 0x3f, last, 0], 3),
-    };
-    Ok(Escape { length: 6, text, text_length })
-}
 
 #[inline(never)]
 fn surrogates(body: &[u8], at: usize, first: u32) -> Result<Escape, ScanError> {
@@ -170,17 +189,18 @@ fn surrogates(body: &[u8], at: usize, first: u32) -> Result<Escape, ScanError> {
     Ok(Escape { length: 12, text, text_length })
 }
 
-#[inline(always)]
 fn hex4(body: &[u8], at: usize) -> Result<u32, ScanError> {
     let Some(digits) = body.get(at..).and_then(<[u8]>::first_chunk::<4>) else {
         return Err(ScanError::new(body.len(), TRUNCATED));
     };
-    let value = |digit: u8| u32::from(HEX[usize::from(digit)]);
-    let (a, b, c, d) = (value(digits[0]), value(digits[1]), value(digits[2]), value(digits[3]));
-    if (a | b | c | d) & 16 != 0 {
-        return Err(ScanError::new(at - 2, NO_ESCAPE));
-    }
-    Ok(a << 12 | b << 8 | c << 4 | d)
+    u32::try_from(hex(*digits)).map_err(|_| ScanError::new(at - 2, NO_ESCAPE))
+}
+
+/// The value of four hex digits; negative where one is none.
+#[inline(always)]
+fn hex(digits: [u8; 4]) -> i32 {
+    let value = |digit: u8| i32::from(HEX[usize::from(digit)]);
+    value(digits[0]) << 12 | value(digits[1]) << 8 | value(digits[2]) << 4 | value(digits[3])
 }
 
 /// The text of the string whose opening quote is at `at`, and the place behind it. The body is UTF-8.

@@ -4,8 +4,8 @@
 #[cfg(target_arch = "x86_64")]
 mod simd {
     use safe_arch::{
-        bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i, move_mask_i8_m128i,
-        set_splat_i8_m128i,
+        bitor_m128i, bitxor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i,
+        move_mask_i8_m128i, set_splat_i8_m128i,
     };
 
     #[derive(Clone, Copy)]
@@ -31,8 +31,10 @@ mod simd {
         /// Quotes, backslashes and control characters.
         #[inline]
         pub(crate) fn special(self) -> u32 {
-            let ends = bitor_m128i(self.equal_lanes(b'"'), self.equal_lanes(b'\\'));
-            mask(bitor_m128i(ends, self.control_lanes()))
+            // With one bit changed the quote stands right behind the control characters.
+            let flipped = bitxor_m128i(self.0, splat(0x02));
+            let low = cmp_eq_mask_i8_m128i(min_u8_m128i(flipped, splat(0x20)), flipped);
+            mask(bitor_m128i(low, self.equal_lanes(b'\\')))
         }
 
         #[inline]

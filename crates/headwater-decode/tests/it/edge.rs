@@ -5,6 +5,7 @@ use headwater_decode::{DecodeError, DecodeOptions, Decoder};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crate::any_page;
 use crate::reference::{Expect, agrees, is_open, projection, read, rows, schema};
 
 /// How a page is written.
@@ -303,41 +304,57 @@ const PAGES: [&str; 3] = [
     r#"[{"x":{"id":[1,"]"]},"id":1,"y":"\\\"","owner":{"z":[],"key":1,"login":"a"},"w":[[{}]],"v":-0.5},{"x":{"id":[2,"}"]},"id":2,"y":"","owner":{"z":{},"key":2,"login":"b"},"w":[],"v":2},{"x":{},"id":3,"y":"\\","owner":{"z":[1],"key":3,"login":"c"},"w":"{","v":null}]"#,
 ];
 
+/// The page after one to three damages.
+fn damaged(page: &str, numbers: &mut Numbers) -> Vec<u8> {
+    let interesting = b"\"\\{}[],:0123456789eE+-.tfnu \n\r\t\x00\x1f\x80\xc3\xff";
+    let mut body = page.as_bytes().to_vec();
+    for _ in 0..=numbers.below(3) {
+        let at = numbers.below(body.len());
+        let byte = interesting[numbers.below(interesting.len())];
+        match numbers.below(6) {
+            0 => body.truncate(at),
+            1 => {
+                body.remove(at);
+            }
+            2 => body.insert(at, byte),
+            3 => {
+                let end = (at + numbers.below(40)).min(body.len());
+                let copy = body[at..end].to_vec();
+                let to = numbers.below(body.len());
+                body.splice(to..to, copy);
+            }
+            4 => {
+                let end = (at + numbers.below(40)).min(body.len());
+                body.drain(at..end);
+            }
+            _ => body[at] = byte,
+        }
+        if body.is_empty() {
+            break;
+        }
+    }
+    body
+}
+
 #[test]
 fn a_long_run_of_damages_finds_nothing() {
     let mut numbers = Numbers(0x1234_5678_9abc_def1);
-    let interesting = b"\"\\{}[],:0123456789eE+-.tfnu \n\r\t\x00\x1f\x80\xc3\xff";
     let (all, some) = (schema(), projection());
     for round in 0..30_000 {
         let which = round % PAGES.len();
-        let mut body = PAGES[which].as_bytes().to_vec();
-        for _ in 0..=numbers.below(3) {
-            let at = numbers.below(body.len());
-            let byte = interesting[numbers.below(interesting.len())];
-            match numbers.below(6) {
-                0 => body.truncate(at),
-                1 => {
-                    body.remove(at);
-                }
-                2 => body.insert(at, byte),
-                3 => {
-                    let end = (at + numbers.below(40)).min(body.len());
-                    let copy = body[at..end].to_vec();
-                    let to = numbers.below(body.len());
-                    body.splice(to..to, copy);
-                }
-                4 => {
-                    let end = (at + numbers.below(40)).min(body.len());
-                    body.drain(at..end);
-                }
-                _ => body[at] = byte,
-            }
-            if body.is_empty() {
-                break;
-            }
-        }
+        let body = damaged(PAGES[which], &mut numbers);
         assert_eq!(check_damaged(&all, &body, which < 2), Ok(()));
         assert_eq!(check_damaged(&some, &body, false), Ok(()));
+    }
+}
+
+#[test]
+fn what_the_fuzz_target_checks_holds_for_damaged_pages() {
+    let mut numbers = Numbers(0x0f1e_2d3c_4b5a_6978);
+    let pages: Vec<&str> = PAGES.iter().chain(&any_page::PAGES).copied().collect();
+    pages.iter().for_each(|page| any_page::check(page.as_bytes()));
+    for round in 0..3_000 {
+        any_page::check(&damaged(pages[round % pages.len()], &mut numbers));
     }
 }
 

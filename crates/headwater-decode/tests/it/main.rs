@@ -1,6 +1,8 @@
 //! Tests of the decoder through its interface.
 
 #[cfg(test)]
+mod any_page;
+#[cfg(test)]
 mod decoding;
 #[cfg(test)]
 mod edge;
