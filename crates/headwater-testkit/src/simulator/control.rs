@@ -1,25 +1,30 @@
 //! The simulator as its user has it: started, looked at, changed, stopped.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use headwater_connect::{Clock, SystemClock};
+use headwater_connect::{Clock, Secret, SystemClock};
 use serde_json::Value;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use super::answer::{Answer, Asked, Source};
+use super::cassette::{Cassette, CassetteError};
 use super::certificates::Authority;
+use super::compare::{Difference, cut, differences};
 use super::corpus::{ChangeError, Corpora};
 use super::description::{Description, Found, Latency, RateLimit};
 use super::faults::{Fault, FaultKind, FaultRun};
 use super::handler::{Handler, HandlerAnswer, HandlerRequest};
 use super::query::Filter;
 use super::rate::{LimitId, Rates};
+use super::redact::Redactor;
 use super::server::serve;
+use super::upstream::Upstream;
 use super::value::text_of;
 use super::{description, state};
 
@@ -33,6 +38,25 @@ pub enum Mode {
     /// The corpus.
     #[default]
     Simulate,
+    /// The real source; what it answers is written down, with records cut to a sample, for the client as well.
+    Record {
+        /// The file; one that is there is gone on with.
+        cassette: PathBuf,
+        /// Records of an answer that are kept at most.
+        sample: usize,
+    },
+    /// What was written down.
+    Replay {
+        /// The file.
+        cassette: PathBuf,
+    },
+    /// The real source.
+    Live,
+}
+
+impl Mode {
+    /// Records of an answer that a recording keeps unless told otherwise.
+    pub const SAMPLE: usize = 10;
 }
 
 /// How a simulator runs.
@@ -50,6 +74,10 @@ pub struct Settings {
     pub latency: Option<std::time::Duration>,
     /// Tells the time of rate limits, changes and records from ahead of now.
     pub clock: Arc<dyn Clock>,
+    /// Where the real source is, for clients that ask the simulator under its own address.
+    pub upstream: Option<String>,
+    /// Values that are never written to a cassette.
+    pub secrets: Vec<Secret>,
     /// What answers the endpoints that name a handler.
     pub handlers: HashMap<String, Handler>,
     /// Is told of each request when its answer has been chosen.
@@ -68,6 +96,8 @@ impl Default for Settings {
             faults: Vec::new(),
             latency: None,
             clock: Arc::new(SystemClock),
+            upstream: None,
+            secrets: Vec::new(),
             handlers: HashMap::new(),
             observer: None,
         }
@@ -120,6 +150,17 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The URL of the real source cannot be used.
+    #[error("`{url}` cannot be the source: {reason}")]
+    Upstream {
+        /// As it was given.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The cassette cannot be used.
+    #[error("the cassette cannot be used")]
+    Cassette(#[from] CassetteError),
     /// No certificate can be made.
     #[error("no certificates can be made")]
     Certificates {
@@ -151,7 +192,8 @@ pub struct Simulator {
     shared: Arc<Shared>,
     address: SocketAddr,
     pem: String,
-    runtime: Option<Runtime>,
+    /// Held for its end.
+    _threads: Threads,
 }
 
 impl Simulator {
@@ -167,20 +209,22 @@ impl Simulator {
         let address = listener.local_addr().map_err(failed)?;
         let authority = Authority::new(settings.clock.now())
             .map_err(|source| StartError::Certificates { source: Box::new(source) })?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("simulator")
             .enable_all()
             .build()
+            .map(|runtime| Threads { handle: runtime.handle().clone(), runtime: Some(runtime) })
             .map_err(|source| StartError::Threads { source })?;
+        let handle = threads.handle.clone();
         let listener = {
-            let _in_runtime = runtime.enter();
+            let _in_runtime = handle.enter();
             tokio::net::TcpListener::from_std(listener).map_err(failed)?
         };
         let pem = authority.pem().to_owned();
-        let shared = Arc::new(Shared::new(description, settings));
-        runtime.spawn(serve(listener, address, Arc::downgrade(&shared), Arc::new(authority)));
-        Ok(Self { shared, address, pem, runtime: Some(runtime) })
+        let shared = Arc::new(Shared::new(description, settings, address)?);
+        handle.spawn(serve(listener, address, Arc::downgrade(&shared), Arc::new(authority)));
+        Ok(Self { shared, address, pem, _threads: threads })
     }
 
     /// The address that it listens on.
@@ -206,8 +250,22 @@ impl Simulator {
 
 impl Drop for Simulator {
     fn drop(&mut self) {
+        if let Err(error) = self.control().save() {
+            tracing::error!(error = &error as &dyn std::error::Error, "a recording is not whole");
+        }
+    }
+}
+
+/// The threads that a simulator runs on. Their end is not waited for, so that they may be dropped in async code.
+#[derive(Debug)]
+struct Threads {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Not waited for, so that it may be dropped in async code.
             runtime.shutdown_background();
         }
     }
@@ -233,6 +291,27 @@ impl Control {
     /// Whether endpoints that describe it add records from ahead of now.
     pub fn synthesize_future_records(&self, on: bool) {
         self.shared.ahead.store(on, Ordering::Relaxed);
+    }
+
+    /// Where the description and the real source did not agree while recording, each once.
+    pub fn differences(&self) -> Vec<Difference> {
+        lock(&self.shared.differences).iter().cloned().collect()
+    }
+
+    /// Writes what was recorded so far. It is done now and then, and when the simulator is dropped.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self) -> Result<(), CassetteError> {
+        match (&self.shared.settings.mode, &self.shared.cassette) {
+            (Mode::Record { .. }, Some(cassette)) => lock(cassette).save(),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many requests the cassette holds.
+    pub fn recorded(&self) -> usize {
+        self.shared.cassette.as_ref().map_or(0, |cassette| lock(cassette).len())
     }
 
     /// Puts records, faults of the description, limits and what was seen back to where they were at the start.
@@ -321,6 +400,10 @@ impl Control {
 pub(super) struct Shared {
     source: Source,
     settings: Settings,
+    address: SocketAddr,
+    upstream: Upstream,
+    cassette: Option<Mutex<Cassette>>,
+    differences: Mutex<BTreeSet<Difference>>,
     faults: Mutex<FaultRun>,
     described_faults: Mutex<HashMap<Option<usize>, FaultRun>>,
     rates: Rates,
@@ -346,9 +429,22 @@ fn described_faults(description: &Description, seed: u64) -> HashMap<Option<usiz
 }
 
 impl Shared {
-    fn new(description: Description, settings: Settings) -> Self {
+    fn new(description: Description, settings: Settings, address: SocketAddr) -> Result<Self, StartError> {
         let seed = settings.seed;
-        Self {
+        let upstream = Upstream::new(settings.upstream.as_deref()).map_err(|reason| {
+            StartError::Upstream { url: settings.upstream.clone().unwrap_or_default(), reason }
+        })?;
+        let redactor = Redactor::new(&settings.secrets);
+        let cassette = match &settings.mode {
+            Mode::Simulate | Mode::Live => None,
+            Mode::Record { cassette, .. } => Some(Cassette::open_or_new(cassette, redactor)?),
+            Mode::Replay { cassette } => Some(Cassette::open(cassette, redactor)?),
+        };
+        Ok(Self {
+            address,
+            upstream,
+            cassette: cassette.map(Mutex::new),
+            differences: Mutex::default(),
             faults: Mutex::new(FaultRun::new(settings.faults.clone(), seed)),
             described_faults: Mutex::new(described_faults(&description, seed)),
             rates: Rates::default(),
@@ -363,7 +459,7 @@ impl Shared {
                 draw: Mutex::new(fastrand::Rng::with_seed(seed)),
             },
             settings,
-        }
+        })
     }
 
     /// Answers a request, with what goes wrong with the answer on its way.
@@ -400,7 +496,7 @@ impl Shared {
                 answer
             }
             Some(Fault { kind: FaultKind::Reset, .. }) => Answer::empty(500),
-            _ => self.source_answer(&asked),
+            _ => self.by_mode(&asked).await,
         };
         if let Some(FaultKind::Delay(by)) = kind {
             tokio::time::sleep(by).await;
@@ -412,22 +508,47 @@ impl Shared {
         (answer, kind)
     }
 
-    fn source_answer(&self, asked: &Asked) -> Answer {
-        self.source.answer(asked, self.ahead.load(Ordering::Relaxed))
+    async fn by_mode(&self, asked: &Asked) -> Answer {
+        let own = asked.host() == self.address.to_string()
+            || asked.host() == format!("localhost:{}", self.address.port());
+        match (&self.settings.mode, &self.cassette) {
+            (Mode::Live, _) => self.upstream.fetch(asked, own).await,
+            (Mode::Replay { .. }, Some(cassette)) => lock(cassette).answer(asked, own),
+            (Mode::Record { sample, .. }, Some(cassette)) => {
+                let mut answer = self.upstream.fetch(asked, own).await;
+                // Without a source there is nothing to record.
+                let Some(host) = self.upstream.host(asked, own) else { return answer };
+                if !self.source.description.endpoints.is_empty() {
+                    let simulated = self.source.answer(asked, false);
+                    let found = differences(&self.source.description, asked, &answer, &simulated);
+                    lock(&self.differences).extend(found);
+                }
+                cut(&self.source.description, asked, &mut answer, (*sample).max(1));
+                if let Err(error) = lock(cassette).note(asked, &host, &answer) {
+                    tracing::error!(error = &error as &dyn std::error::Error, "an answer was not recorded");
+                }
+                answer
+            }
+            _ => self.source.answer(asked, self.ahead.load(Ordering::Relaxed)),
+        }
     }
 
     /// Limits, latency and faults of the endpoint that a request goes to.
     fn rules(&self, asked: &Asked) -> Rules {
         let description = &self.source.description;
-        let shared = description.rate_limit.clone().map(|limit| (None, limit));
+        let simulated = self.settings.mode == Mode::Simulate;
+        let shared = description.rate_limit.clone().filter(|_| simulated).map(|limit| (None, limit));
         let usual = self.settings.latency.map(|fixed| Latency { min: fixed, max: fixed });
         match description.find(&asked.method, &asked.path) {
-            Found::Endpoint { index, endpoint, .. } => Rules {
+            Found::Endpoint { index, endpoint, .. } if simulated => Rules {
                 endpoint: Some(index),
                 path: endpoint.path.text.clone(),
                 limit: endpoint.rate_limit.clone().map(|limit| (Some(index), limit)).or(shared),
                 latency: endpoint.latency.or(usual),
             },
+            Found::Endpoint { endpoint, .. } => {
+                Rules { endpoint: None, path: endpoint.path.text.clone(), limit: None, latency: usual }
+            }
             Found::Nothing { .. } => {
                 Rules { endpoint: None, path: asked.path.clone(), limit: shared, latency: usual }
             }
@@ -437,6 +558,9 @@ impl Shared {
     /// The fault that befalls a request: one that was set, of the endpoint, or of the whole source.
     fn fault(&self, rules: &Rules) -> Option<Fault> {
         let set = lock(&self.faults).next(&rules.path);
+        if self.settings.mode != Mode::Simulate {
+            return set;
+        }
         let mut described = lock(&self.described_faults);
         let own =
             rules.endpoint.and_then(|i| described.get_mut(&Some(i))).and_then(|run| run.next(&rules.path));

@@ -231,15 +231,20 @@ impl Corpus {
             .filter(|index| self.is_there(*index) && keeps(*index))
             .filter_map(|index| u32::try_from(index).ok())
             .collect();
-        if let Some(sort) = sort {
-            let mut keyed: Vec<(Key, u32)> = found
-                .into_iter()
-                .map(|index| (Key::of(self.field(index as usize, &sort.field).as_deref()), index))
-                .collect();
-            keyed.sort_by(|(a, _), (b, _)| if sort.descending { b.compare(a) } else { a.compare(b) });
-            found = keyed.into_iter().map(|(_, index)| index).collect();
+        let Some(sort) = sort else { return found };
+        let untouched = self.changed.is_empty() && self.added.is_empty();
+        if untouched && self.grown.as_ref().is_some_and(|grown| grown.rises(&sort.field)) {
+            if sort.descending {
+                found.reverse();
+            }
+            return found;
         }
-        found
+        let mut keyed: Vec<(Key, u32)> = found
+            .into_iter()
+            .map(|index| (Key::of(self.field(index as usize, &sort.field).as_deref()), index))
+            .collect();
+        keyed.sort_by(|(a, _), (b, _)| if sort.descending { b.compare(a) } else { a.compare(b) });
+        keyed.into_iter().map(|(_, index)| index).collect()
     }
 
     /// Every record, in order.

@@ -301,7 +301,6 @@ pub(super) struct ResponseRules {
     pub(super) default_sort: Option<Sort>,
     pub(super) single_entity: bool,
     pub(super) wrapper: Option<Wrapper>,
-    #[allow(dead_code, reason = "for the comparison with live answers")]
     pub(super) expected_status_codes: Vec<u16>,
     /// Dotted place in the body, and what is told there.
     pub(super) computed: Vec<(String, Told)>,
@@ -341,7 +340,6 @@ pub(super) struct Sort {
 pub(super) struct Wrapper {
     pub(super) records_key: Option<String>,
     pub(super) extras: Vec<(String, Value)>,
-    #[allow(dead_code, reason = "for the comparison with live answers")]
     /// Keys beside the records that a comparison with a live answer leaves out; `None` is all of them.
     pub(super) ignore_extra_keys: Option<Vec<String>>,
 }

@@ -14,7 +14,9 @@
 //! Start reading at [`answer`](self) (the module), which follows one request from its first byte to its answer.
 
 mod answer;
+mod cassette;
 mod certificates;
+mod compare;
 mod corpus;
 mod description;
 mod faults;
@@ -24,13 +26,17 @@ mod load;
 mod load_extras;
 mod query;
 mod rate;
+mod redact;
 mod server;
 mod state;
+mod upstream;
 mod value;
 mod wire;
 
 mod control;
 
+pub use cassette::CassetteError;
+pub use compare::Difference;
 pub use control::{Control, Mode, Observer, SeenRequest, Settings, Simulator, StartError};
 pub use corpus::ChangeError;
 pub use description::{Description, Endpoint};

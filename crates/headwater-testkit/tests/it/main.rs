@@ -11,4 +11,10 @@
 mod contract;
 mod shelf;
 mod simulator_client;
+mod simulator_faults;
 mod simulator_lead;
+mod simulator_limits;
+mod simulator_load;
+mod simulator_modes;
+mod simulator_query;
+mod simulator_state;
