@@ -129,6 +129,7 @@ impl Upstream {
         }
         let client = HttpClient::builder(origin)
             .retry(RetryPolicy::never())
+            .past_simulator()
             .max_body_bytes(MAX_BODY_BYTES)
             .build()
             .map_err(|error| format!("{origin} is no source: {error}"))?;
