@@ -347,6 +347,9 @@ pub struct ReadSpec {
     pub columns: Option<Vec<String>>,
     /// Stop after so many rows.
     pub limit: Option<u64>,
+    /// Values of columns, as text, that the rows looked for have: files that cannot hold such a row are left out. Other
+    /// rows of the files that may are given all the same.
+    pub holding: Vec<(String, String)>,
 }
 
 /// One version of a table's log.

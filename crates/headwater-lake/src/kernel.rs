@@ -11,8 +11,9 @@ use arrow_array::{Array, RecordBatch, StructArray};
 use delta_kernel::actions::{Metadata, Protocol};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::engine::arrow_expression::evaluate_expression::evaluate_expression;
-use delta_kernel::expressions::{ColumnName, Expression, UnaryExpressionOp};
+use delta_kernel::expressions::{ColumnName, Expression, Predicate, PredicateRef, UnaryExpressionOp};
 use delta_kernel::scan::ScanMetadata;
+use delta_kernel::schema::{DataType, PrimitiveType};
 use delta_kernel::snapshot::{IncrementalReplay, Snapshot, SnapshotRef};
 use delta_kernel::{Engine, KernelError};
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
@@ -244,20 +245,53 @@ fn partition_values(constants: &StructArray, row: usize) -> BTreeMap<String, Opt
     values
 }
 
+/// What to read of a snapshot.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// The columns.
+    pub(crate) columns: &'a [String],
+    /// Values of columns: files whose statistics say that they hold no such row are left out.
+    pub(crate) holding: &'a [(String, String)],
+}
+
+impl Wanted<'_> {
+    /// The values as a predicate, as far as the kernel can compare them.
+    fn predicate(&self, snapshot: &SnapshotRef) -> Option<PredicateRef> {
+        let schema = snapshot.schema();
+        let known = self.holding.iter().filter_map(|(column, value)| {
+            let DataType::Primitive(kind) = schema.field(column)?.data_type() else { return None };
+            // Only types whose text has one meaning.
+            let plain = matches!(
+                kind,
+                PrimitiveType::Byte
+                    | PrimitiveType::Short
+                    | PrimitiveType::Integer
+                    | PrimitiveType::Long
+                    | PrimitiveType::Date
+                    | PrimitiveType::String
+            );
+            // The kernel reads an empty text as null.
+            let scalar = kind.parse_scalar(value).ok().filter(|_| plain && !value.is_empty())?;
+            Some(Expression::Column(ColumnName::new([column])).eq(scalar))
+        });
+        known.reduce(Predicate::and).map(Arc::new)
+    }
+}
+
 /// Reads the rows of a snapshot, in batches, until `take` says stop. Dead rows are left out, widened columns cast and
 /// added ones filled with null.
 pub(crate) fn scan_rows(
     engine: &Arc<KernelEngine>,
     table: &TableName,
     snapshot: &SnapshotRef,
-    columns: Option<&[String]>,
+    wanted: Wanted<'_>,
     mut take: impl FnMut(RecordBatch) -> bool,
 ) -> Result<(), LakeError> {
     let failed = |e| kernel_error(table, "reading rows", e);
-    let mut builder = Arc::clone(snapshot).scan_builder();
-    if let Some(columns) = columns {
-        builder = builder.with_schema(snapshot.schema().project(columns).map_err(failed)?);
-    }
+    let builder = Arc::clone(snapshot)
+        .scan_builder()
+        .with_schema(snapshot.schema().project(wanted.columns).map_err(failed)?)
+        .with_predicate(wanted.predicate(snapshot));
     let engine: Arc<dyn Engine> = Arc::clone(engine) as Arc<dyn Engine>;
     for rows in builder.build().map_err(failed)?.execute(engine).map_err(failed)? {
         let rows = ArrowEngineData::try_from_engine_data(rows.map_err(failed)?).map_err(failed)?;

@@ -31,6 +31,7 @@ pub(crate) fn rows(table: &Table, view: &View, spec: &ReadSpec) -> Result<RowStr
         }
     };
     let mut left = spec.limit.unwrap_or(u64::MAX);
+    let holding = spec.holding.clone();
     let (mut sender, receiver) = mpsc::channel::<Result<RecordBatch, LakeError>>(BATCHES_AHEAD);
     let (table, snapshot) = (table.clone(), Arc::clone(&view.snapshot));
     // The reader's end tells this thread to stop: a send to a dropped receiver fails.
@@ -40,7 +41,8 @@ pub(crate) fn rows(table: &Table, view: &View, spec: &ReadSpec) -> Result<RowStr
         if left == 0 {
             return;
         }
-        let read = kernel::scan_rows(&table.core.engine, &table.name, &snapshot, Some(&names), |batch| {
+        let wanted = kernel::Wanted { columns: &names, holding: &holding };
+        let read = kernel::scan_rows(&table.core.engine, &table.name, &snapshot, wanted, |batch| {
             let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX).min(left);
             if rows == 0 {
                 return true;

@@ -113,7 +113,8 @@ async fn rows(
             .hint(format!("its newest is {}; `--history` lists them", state.version)));
     }
     let limit = (arguments.limit > 0).then_some(arguments.limit);
-    let spec = ReadSpec { version: arguments.version, columns: columns.clone(), limit };
+    let spec =
+        ReadSpec { version: arguments.version, columns: columns.clone(), limit, ..ReadSpec::default() };
     let mut stream = lake.read(&state.name, spec).await?;
     let mut head = Map::new();
     head.insert("table".into(), json!(state.name.to_string()));

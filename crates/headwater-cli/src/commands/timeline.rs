@@ -25,7 +25,8 @@ pub(crate) async fn show(lake: &dyn Lake, state: &TableState, key: &str, out: &O
             .hint("only tables that were made by a run of a pipeline do"));
     }
     let wanted = Wanted::parse(key, state)?;
-    let mut stream = lake.read(&state.name, ReadSpec::default()).await?;
+    let holding = wanted.values.iter().map(|(column, value)| (column.clone(), value.clone())).collect();
+    let mut stream = lake.read(&state.name, ReadSpec { holding, ..ReadSpec::default() }).await?;
     let mut found: Vec<RecordBatch> = Vec::new();
     while let Some(batch) = stream.next().await {
         let batch = batch?;

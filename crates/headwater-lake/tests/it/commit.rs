@@ -1,5 +1,6 @@
 //! Appending: rows and offset in one version, restart, rebase, two writers.
 
+use futures::StreamExt;
 use headwater_lake::{
     CommitOutcome, DeltaLake, Lake, LakeError, LakeOptions, ReadSpec, SchemaChange, WriteMode, WriterSpec,
 };
@@ -223,6 +224,36 @@ async fn reading_stops_at_the_limit_and_names_what_is_not_there() {
         error(ReadSpec { version, ..ReadSpec::default() }).await,
         LakeError::NoVersion { version: 9, .. }
     ));
+}
+
+#[tokio::test]
+async fn files_that_cannot_hold_the_row_looked_for_are_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake = lake(&dir);
+    let mut writer = lake.writer(spec(WriteMode::Append)).await.unwrap();
+    committed(put(&mut *writer, 0..10, Some(1)).await);
+    let kept = data_files(&dir);
+    committed(put(&mut *writer, 10..20, Some(2)).await);
+    let gone = data_files(&dir).into_iter().find(|file| !kept.contains(file)).unwrap();
+    std::fs::remove_file(dir.path().join("main/shop/orders").join(gone)).unwrap();
+    let holding = |column: &str, value: &str| ReadSpec {
+        holding: vec![(column.to_owned(), value.to_owned())],
+        ..ReadSpec::default()
+    };
+    assert_eq!(
+        read(&lake, &name(), holding("id", "7")).await.iter().map(|b| b.num_rows()).sum::<usize>(),
+        10
+    );
+    assert!(read(&lake, &name(), holding("id", "99")).await.is_empty());
+    // What cannot be compared leaves nothing out.
+    for spec in [holding("id", "17"), holding("id", "seven"), holding("no_column", "7"), holding("id", "")] {
+        let mut rows = lake.read(&name(), spec.clone()).await.unwrap();
+        let mut failed = false;
+        while let Some(batch) = rows.next().await {
+            failed |= batch.is_err();
+        }
+        assert!(failed, "{spec:?} did not read the file that is gone");
+    }
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ pub(crate) async fn ids(lake: &DeltaLake) -> Vec<i64> {
 }
 
 pub(crate) async fn ids_at(lake: &DeltaLake, version: Option<u64>) -> Vec<i64> {
-    let spec = ReadSpec { version, columns: Some(vec!["id".into()]), limit: None };
+    let spec = ReadSpec { version, columns: Some(vec!["id".into()]), ..ReadSpec::default() };
     let batches = read(lake, &name(), spec).await;
     let mut ids: Vec<i64> =
         batches.iter().flat_map(|b| b.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
