@@ -31,6 +31,11 @@ def main(given: list[str]) -> NoReturn:
     arguments = Arguments(given)
     # Before the connector's code is loaded, which may set what it likes.
     gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
+    if os.environ.get("HEADWATER_SIMULATOR"):
+        # Before anything can open a connection.
+        from .simulated import lead_from_environment
+
+        lead_from_environment()
     # Behind everything else, so that the real package is taken where there is one.
     sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "standin"))
     if arguments.describe:

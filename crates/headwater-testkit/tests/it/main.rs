@@ -16,5 +16,6 @@ mod simulator_lead;
 mod simulator_limits;
 mod simulator_load;
 mod simulator_modes;
+mod simulator_python;
 mod simulator_query;
 mod simulator_state;
