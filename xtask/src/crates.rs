@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("headwater-http", 2),
     ("headwater-python", 2),
     ("headwater-source-example", 3),
+    ("headwater-source-github", 3),
     ("headwater-source-mediawiki", 3),
     ("headwater-testkit", 3),
     ("headwater-engine", 4),

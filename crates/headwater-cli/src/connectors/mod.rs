@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use headwater_connect::ConnectorFactory;
 use headwater_source_example::ExampleFactory;
+use headwater_source_github::GitHubFactory;
 use headwater_source_mediawiki::MediaWikiFactory;
 use headwater_spec::{ConnectorSource, ConnectorSpec};
 
@@ -24,7 +25,7 @@ use crate::output::Out;
 
 /// The connectors that are built in.
 pub(crate) fn built_in() -> Vec<Arc<dyn ConnectorFactory>> {
-    vec![Arc::new(ExampleFactory::default()), Arc::new(MediaWikiFactory)]
+    vec![Arc::new(ExampleFactory::default()), Arc::new(GitHubFactory), Arc::new(MediaWikiFactory)]
 }
 
 /// Says whether a connector of this name is built in.

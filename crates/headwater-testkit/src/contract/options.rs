@@ -78,7 +78,14 @@ pub(super) async fn r25_bad_options_are_refused_by_name(trial: &Trial<'_>, liste
 
 /// The options that the connection needs, and has.
 fn required<'s>(spec: &'s ConnectorSpec, connection: &Options) -> Vec<&'s Parameter> {
-    let all = spec.common_parameters().iter().chain(chosen(spec, connection));
+    // Without an option of its own, a way to sign in may leave another that fits.
+    let signs_in_without = |parameter: &Parameter| {
+        let others = connection.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(&parameter.name));
+        let others: Options = others.collect();
+        matches!(spec.chosen_auth_method(&others), ChosenAuth::Method(_))
+    };
+    let all = spec.common_parameters().iter();
+    let all = all.chain(chosen(spec, connection).iter().filter(|p| !signs_in_without(p)));
     all.filter(|p| p.required && p.default.is_none() && connection.get(&p.name).is_some()).collect()
 }
 

@@ -278,6 +278,8 @@ pub(super) enum Op {
     Contains,
     StartsWith,
     EndsWith,
+    /// From one value to another, both inclusive: `a..b`, with `*` for an open end.
+    Range,
 }
 
 /// The operators, as descriptions write them.
@@ -292,6 +294,7 @@ pub(super) const OPS: &[(&str, Op)] = &[
     ("contains", Op::Contains),
     ("starts_with", Op::StartsWith),
     ("ends_with", Op::EndsWith),
+    ("range", Op::Range),
 ];
 
 /// How an endpoint lays out its answer.

@@ -24,6 +24,7 @@ impl Filter {
     pub(super) fn new(field: &str, op: Op, value: &str) -> Self {
         let keys = match op {
             Op::In => value.split(',').map(|part| Key::of_text(part.trim())).collect(),
+            Op::Range => value.split("..").map(|part| Key::of_text(part.trim())).collect(),
             _ => vec![Key::of_text(value)],
         };
         Self { field: field.to_owned(), op, value: value.to_owned(), keys }
@@ -62,6 +63,13 @@ impl Filter {
             Op::Contains => text().contains(&self.value),
             Op::StartsWith => text().starts_with(&self.value),
             Op::EndsWith => text().ends_with(&self.value),
+            Op::Range => match self.keys.as_slice() {
+                [from, to] => {
+                    let (open, to_open) = (self.value.starts_with('*'), self.value.ends_with('*'));
+                    (open || key.compare(from).is_ge()) && (to_open || key.compare(to).is_le())
+                }
+                _ => false,
+            },
         }
     }
 
@@ -301,6 +309,13 @@ mod tests {
         check(Op::StartsWith, "he", json!("hello"), true);
         check(Op::EndsWith, "lo", json!("hello"), true);
         check(Op::EndsWith, "lo", json!("hell"), false);
+        check(Op::Range, "2..4", json!(4), true);
+        check(Op::Range, "2..4", json!(1), false);
+        check(Op::Range, "*..4", json!(-7), true);
+        check(Op::Range, "2..*", json!(10), true);
+        check(Op::Range, "2025-01-01T00:00:00Z..2025-01-02T00:00:00Z", json!("2025-01-02T00:00:01Z"), false);
+        check(Op::Range, "2025-01-01T00:00:00Z..2025-01-02T00:00:00Z", json!("2025-01-01T12:00:00Z"), true);
+        check(Op::Range, "2", json!(2), false);
         check(Op::Eq, "x", json!(["a", "x"]), true);
         check(Op::Ne, "x", json!(["a", "x"]), false);
         check(Op::Gt, "1", json!(null), false);
