@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 24] = [
     &["state", "reset"],
     &["show"],
     &["optimize"],
+    &["simulate"],
     &["vacuum"],
     &["schema"],
     &["completions"],

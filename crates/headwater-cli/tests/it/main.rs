@@ -23,4 +23,5 @@ mod python_support;
 mod python_wiki;
 mod secrets;
 mod signals;
+mod simulate;
 mod story;
