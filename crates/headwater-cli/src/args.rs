@@ -203,8 +203,7 @@ impl Command {
             | Command::Plan(_)
             | Command::Preview(_)
             | Command::Run(_)
-            | Command::Tables(_)
-            | Command::Validate(_) => true,
+            | Command::Tables(_) => true,
             _ => false,
         }
     }

@@ -3,7 +3,7 @@
 use crate::harness::Sandbox;
 use crate::snapshot;
 
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 25] = [
     &["init"],
     &["connectors"],
     &["connection"],
