@@ -196,16 +196,16 @@ pub(crate) enum Command {
 impl Command {
     /// Says whether connectors run in it that ask a source of the user's.
     pub(crate) fn asks_sources(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Command::Agent(_)
-            | Command::Columns(_)
-            | Command::Connection(Connection::Add(_) | Connection::Test(_))
-            | Command::Plan(_)
-            | Command::Preview(_)
-            | Command::Run(_)
-            | Command::Tables(_) => true,
-            _ => false,
-        }
+                | Command::Columns(_)
+                | Command::Connection(Connection::Add(_) | Connection::Test(_))
+                | Command::Plan(_)
+                | Command::Preview(_)
+                | Command::Run(_)
+                | Command::Tables(_)
+        )
     }
 }
 
