@@ -12,6 +12,7 @@ mod bad_input;
 mod changes;
 mod connections;
 mod faults;
+mod github;
 mod harness;
 mod kill;
 mod object_store;
