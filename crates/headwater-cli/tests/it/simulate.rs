@@ -191,6 +191,24 @@ fn connectors_are_led_to_it_without_a_changed_line() {
 }
 
 #[test]
+fn a_connector_that_is_built_in_is_led_to_it_over_tls() {
+    let mut sandbox = sandbox();
+    let served = Served::start(&sandbox, &[]);
+    let base = "base_url=https://wiki.ships.example/w/";
+    sandbox.env("HEADWATER_SIMULATOR", &served.url.clone());
+    // No wiki is described, and that is what the connector is told.
+    let ran = sandbox.run(&["connection", "add", "wiki", "--connector", "mediawiki", "--option", base]);
+    let again = sandbox.run(&["connection", "test", "wiki"]);
+    assert!(ran.code != 0 || again.code != 0, "{ran} {again}");
+    let events = served.stop();
+    assert_eq!(
+        (&events[0]["host"], &events[0]["status"]),
+        (&json!("wiki.ships.example"), &json!(404)),
+        "{events:?} {ran} {again}"
+    );
+}
+
+#[test]
 fn what_is_recorded_of_a_source_is_replayed() {
     let mut sandbox = sandbox();
     let source = Served::start(&sandbox, &[]);
