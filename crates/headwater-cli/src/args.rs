@@ -53,8 +53,6 @@ Examples:
 Environment:
   HEADWATER_PROJECT  the project folder, as --project
   HEADWATER_LOG      log filter for stderr, such as `info` or `headwater_engine=debug`
-  HEADWATER_SIMULATOR
-                     address of a `headwater simulate`: connectors ask it in place of their sources
   NO_COLOR           no colours when set
 
 Data goes to stdout, everything else to stderr."
@@ -120,18 +118,22 @@ pub(crate) enum Command {
   headwater agent shop get_object_metadata '{\"table\": \"orders\"}'
   echo '{\"table\": \"orders\", \"limit\": 5}' | headwater agent shop read_table -")]
     Agent(Agent),
-    /// Serve a source from a description and a few records, as the real one would
+    /// Test a connector against the rules of the contract
     ///
-    /// The folder holds endpoints.yaml and corpus/<name>.json (docs/simulator.md). One port answers everything: requests
-    /// to its own address, and, as a proxy or led there by HEADWATER_SIMULATOR, requests to any host, TLS included.
-    /// It goes on until Ctrl-C.
+    /// The connector is one of the project, one that is built in, or a folder with a connector in Python; for a folder
+    /// nothing of a project is needed. `simulate` starts the simulator of `simulator/endpoints.yaml` beside the
+    /// connector and leads the connector there; `simulator/suite.yaml` says with which options (docs/testing-connectors.md).
+    /// Only `live` and `record` reach the real source, with a connection of the project, and only read.
     #[command(after_help = "Examples:
-  headwater simulate sources/my_source/simulator
-  headwater simulate ./my_source --port 8700 --faults status=503:0.05,reset@10 --latency-ms 100
-  HEADWATER_SIMULATOR=http://127.0.0.1:8700 headwater run my_pipeline
-  headwater simulate ./my_source --mode record --secret env:MY_TOKEN --sample 20
-  headwater simulate ./my_source --mode replay")]
-    Simulate(Box<Simulate>),
+  headwater test ./my_source
+  headwater test my_source --table issues --rule R8 --rule R10
+  headwater test my_source --mode live --connection my_connection --sample 500
+  headwater test my_source --mode record --connection my_connection
+  headwater test my_source --mode replay --junit report.xml
+  headwater test example
+
+Exit codes: 0 no rule is broken, 1 a rule is broken, 2 wrong usage, 3 the source failed, 5 the connector cannot be started")]
+    Test(Test),
     /// Check pipeline specs; all of the project's without arguments
     ///
     /// Reads the specs and the project file only: no request is made to a source.
@@ -191,22 +193,6 @@ pub(crate) enum Command {
     /// what has arrived.
     #[command(after_help = "Examples:\n  headwater demo\n  headwater demo ./my-lake")]
     Demo(Demo),
-}
-
-impl Command {
-    /// Says whether connectors run in it that ask a source of the user's.
-    pub(crate) fn asks_sources(&self) -> bool {
-        matches!(
-            self,
-            Command::Agent(_)
-                | Command::Columns(_)
-                | Command::Connection(Connection::Add(_) | Connection::Test(_))
-                | Command::Plan(_)
-                | Command::Preview(_)
-                | Command::Run(_)
-                | Command::Tables(_)
-        )
-    }
 }
 
 #[derive(Debug, Args)]
@@ -384,56 +370,50 @@ pub(crate) struct Preview {
     pub(crate) options: Vec<(String, String)>,
 }
 
-/// Where the answers of a simulator come from.
+/// Where a connector under test reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SimulateMode {
-    /// The corpus
+pub(crate) enum TestMode {
+    /// The simulator: the description and the corpus beside the connector
     Simulate,
-    /// The real source, and what it answers is written to the cassette, with records cut to a sample
+    /// The real source, and what it answers is written to simulator/cassettes/suite.json
     Record,
-    /// The cassette
+    /// What `record` wrote
     Replay,
     /// The real source
     Live,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Simulate {
-    /// Folder with endpoints.yaml and corpus/, or one that has them in simulator/
-    pub(crate) folder: PathBuf,
-    /// Port on loopback; a free one otherwise
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub(crate) port: u16,
-    /// Where answers come from
-    #[arg(long, value_enum, default_value_t = SimulateMode::Simulate)]
-    pub(crate) mode: SimulateMode,
-    /// File of `record` and `replay`; cassette.json in the folder otherwise
+pub(crate) struct Test {
+    /// The connector: its name, or a path to its folder or file
+    pub(crate) connector: String,
+    /// Where it reads
+    #[arg(long, value_enum, default_value_t = TestMode::Simulate)]
+    pub(crate) mode: TestMode,
+    /// Only this table; may be repeated
+    #[arg(long = "table", short = 't', value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Only this rule, such as R8; may be repeated
+    #[arg(long = "rule", value_name = "RULE", value_parser = rule_number)]
+    pub(crate) rules: Vec<u32>,
+    /// The connector's folder, with simulator/ in it, where it is another than the connector's own
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// The connection of the project whose options are used; for `live` and `record`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) connection: Option<String>,
+    /// A Python file with the class WriteBack; by default simulator/write_back.py or tests/write_back.py of the folder
     #[arg(long, value_name = "FILE")]
-    pub(crate) cassette: Option<PathBuf>,
-    /// Records of an answer that `record` keeps
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) sample: u32,
-    /// URL of the real source, for clients that ask the simulator's own address; others name it themselves
-    #[arg(long, value_name = "URL")]
-    pub(crate) upstream: Option<String>,
-    /// A secret that is never written to the cassette: `env:NAME` or `file:PATH`; may be repeated
-    #[arg(long = "secret", value_name = "REFERENCE")]
-    pub(crate) secrets: Vec<String>,
-    /// What chance is drawn from
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) write_back: Option<PathBuf>,
+    /// Write the report as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// What chance is drawn from in the simulator
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// What goes wrong: KIND[=VALUE][:PROBABILITY][@NTH]; status, delay, truncate, reset, invalid_json, slow_body
-    #[arg(long, value_name = "FAULTS", value_delimiter = ',')]
-    pub(crate) faults: Vec<String>,
-    /// How long each answer takes, where its endpoint does not say
-    #[arg(long, value_name = "N")]
-    pub(crate) latency_ms: Option<u64>,
-    /// Add records from ahead of now, where an endpoint describes them
-    #[arg(long)]
-    pub(crate) future_records: bool,
-    /// Print a line for each request, as --verbose does
-    #[arg(long)]
-    pub(crate) log: bool,
+    /// How many records of a table to look at; all, or 1,000 where the real source is read
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sample: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -624,6 +604,14 @@ pub(crate) struct Completions {
 pub(crate) struct Demo {
     /// Folder for the project; a temporary one, removed at the end, by default
     pub(crate) dir: Option<PathBuf>,
+}
+
+fn rule_number(text: &str) -> Result<u32, String> {
+    let number = text.trim().strip_prefix(['R', 'r']).and_then(|digits| digits.parse().ok());
+    let last = headwater_testkit::RULES.len();
+    number
+        .filter(|number| headwater_testkit::Rule::of(*number).is_some())
+        .ok_or_else(|| format!("a rule is written R1 to R{last}"))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

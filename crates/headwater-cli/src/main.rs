@@ -37,8 +37,9 @@ fn main() -> ExitCode {
     // An agent reads JSON only.
     let json = cli.global.json || matches!(cli.command, args::Command::Agent(_));
     let out = Out::new(json, cli.global.quiet, config::no_color());
-    let exit = logging::start(&out, cli.global.verbose)
-        .and_then(|()| commands::run(cli, &out))
+    let watch = matches!(cli.command, args::Command::Test(_)).then(headwater_testkit::LogWatch::new);
+    let exit = logging::start(&out, cli.global.verbose, watch.as_ref())
+        .and_then(|()| commands::run(cli, &out, watch))
         .unwrap_or_else(|failure| {
             failure.print(&out);
             failure.exit()

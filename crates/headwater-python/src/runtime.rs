@@ -242,6 +242,11 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// The folder that `PYTHONPATH` has to name for a program that imports what connectors import.
+    pub fn package(&self) -> Option<&Path> {
+        self.package.as_deref()
+    }
+
     /// The Python that runs the connector; none for an executable.
     pub fn python(&self) -> Option<&Path> {
         self.python.as_deref()

@@ -9,9 +9,10 @@
 //! **Invariant:** the suite only reads, and asks for nothing that the contract does not promise; what changes a source
 //! is the caller's own [`WriteBack`], and is deleted afterwards.
 //!
-//! Start reading at [`run`]; the rules are in [`RULES`], and a function each in `contract`.
+//! What lies beside a connector for it is in [`SimulatorFolder`]. Start reading at [`run`]; the rules are in [`RULES`], and a function each in `contract`.
 
 mod contract;
+mod folder;
 mod junit;
 mod reading;
 mod report;
@@ -24,9 +25,10 @@ mod trial;
 mod write_back;
 
 pub use contract::{Breach, check, run};
+pub use folder::{SimulatedError, SimulatorFolder, simulate};
 pub use report::{Counts, Outcome, Report, TestResult};
 pub use rules::{RULES, Rule};
 pub use secrets::LogWatch;
-pub use stage::{Disturbance, Stage, When};
+pub use stage::{Disturbance, SimulatedStage, Stage, When};
 pub use subject::Subject;
 pub use write_back::{Changes, Key, RemoteWriteBack, WriteBack, WriteBackError};

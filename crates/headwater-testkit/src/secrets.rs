@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use headwater_connect::ConnectorError;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
@@ -102,8 +102,8 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 /// Watches what is logged for the secrets of the connection under test.
 ///
-/// It is a layer of a `tracing` subscriber, and sees what the process logs from `debug` up: the words of workers as
-/// well, which the runtime of Python connectors logs line by line. Cheap to clone; clones share one state.
+/// It is a layer of a `tracing` subscriber, and sees what the process logs: the words of workers as well, which the
+/// runtime of Python connectors logs line by line. Cheap to clone; clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct LogWatch(Arc<Mutex<Watched>>);
 
@@ -123,7 +123,9 @@ impl LogWatch {
     pub fn install() -> Option<Self> {
         use tracing_subscriber::layer::SubscriberExt;
         let watch = Self::new();
-        let subscriber = tracing_subscriber::registry().with(watch.clone());
+        // Finer events are of libraries, and cost more than the connector.
+        let layer = watch.clone().with_filter(tracing_subscriber::filter::LevelFilter::DEBUG);
+        let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::set_global_default(subscriber).ok().map(|()| watch)
     }
 
@@ -140,11 +142,6 @@ impl LogWatch {
 }
 
 impl<S: Subscriber> Layer<S> for LogWatch {
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        // Finer events are of libraries, and cost more than the connector.
-        *metadata.level() <= tracing::Level::DEBUG
-    }
-
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut state = self.state();
         if state.secrets.is_empty() {

@@ -1,5 +1,7 @@
 //! What the suite may do to the source that it tests against.
 
+use crate::simulator::{self, Control, Fault, FaultKind};
+
 /// A fault that a source has now and then, and that passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
@@ -51,4 +53,51 @@ pub trait Stage: Send + Sync {
 
     /// Requests that have been answered since the last change.
     fn requests(&self) -> u64;
+}
+
+/// The simulator as a stage.
+#[derive(Debug, Clone)]
+pub struct SimulatedStage {
+    control: Control,
+    grows: bool,
+}
+
+impl SimulatedStage {
+    /// The stage of a simulator; `grows` says whether its description can add records from ahead of now.
+    pub fn new(control: Control, grows: bool) -> Self {
+        Self { control, grows }
+    }
+}
+
+impl Stage for SimulatedStage {
+    fn disturb(&self, disturbance: Disturbance, when: When) {
+        self.calm();
+        let when = match when {
+            When::Request(number) => simulator::When::Nth(number),
+            When::Percent(share) => simulator::When::Probability(f64::from(share) / 100.0),
+        };
+        let fault = match disturbance {
+            Disturbance::ServerError => Fault::new(FaultKind::Status(500), when),
+            Disturbance::TooManyRequests => {
+                Fault::new(FaultKind::Status(429), when).retry_after(std::time::Duration::ZERO)
+            }
+            Disturbance::Reset => Fault::new(FaultKind::Reset, when),
+            Disturbance::Truncated => Fault::new(FaultKind::TruncatedBody, when),
+        };
+        self.control.set_faults(vec![fault]);
+    }
+
+    fn calm(&self) {
+        self.control.clear_faults();
+        self.control.reset();
+    }
+
+    fn grow_ahead(&self, on: bool) -> bool {
+        self.control.synthesize_future_records(on && self.grows);
+        self.grows
+    }
+
+    fn requests(&self) -> u64 {
+        self.control.request_count()
+    }
 }

@@ -31,11 +31,6 @@ pub(crate) fn log_filter() -> Option<String> {
     environment("HEADWATER_LOG").ok().filter(|f| !f.trim().is_empty())
 }
 
-/// The simulator that connectors are led to, where `HEADWATER_SIMULATOR` names one.
-pub(crate) fn simulator() -> Option<String> {
-    environment("HEADWATER_SIMULATOR").ok().filter(|url| !url.trim().is_empty())
-}
-
 /// Where programs are looked for.
 pub(crate) fn search_path() -> Option<std::ffi::OsString> {
     std::env::var_os("PATH")
@@ -44,4 +39,11 @@ pub(crate) fn search_path() -> Option<std::ffi::OsString> {
 /// Where Python looks for modules besides its own places.
 pub(crate) fn module_path() -> Option<std::ffi::OsString> {
     std::env::var_os("PYTHONPATH")
+}
+
+/// A folder of the user's for what can be made again: `XDG_CACHE_HOME`, or `.cache` in the home folder.
+pub(crate) fn cache_folder() -> Option<std::path::PathBuf> {
+    let named = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(std::path::PathBuf::from);
+    let folder = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")))?;
+    Some(folder.join("headwater"))
 }

@@ -111,6 +111,12 @@ impl Project {
         Err(ProjectError::NotFound { start: start.unwrap_or_default() })
     }
 
+    /// A project that says nothing, with a folder for what is made for it.
+    pub(crate) fn without_file(root: PathBuf) -> Result<Self, ProjectError> {
+        let parsed = ProjectSpec::parse("", PROJECT_FILE).map_err(ProjectError::Settings)?;
+        Ok(Self { root, text: String::new(), parsed })
+    }
+
     /// Reads the project in `folder`.
     pub(crate) fn open(folder: &Path) -> Result<Self, ProjectError> {
         let path = folder.join(PROJECT_FILE);

@@ -1,5 +1,6 @@
 //! A connector that a project has added: where its code is, and how it is run.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,10 +71,6 @@ impl External {
             }
         };
         let mut settings = RuntimeSettings::new(&state);
-        if matches!(code, Code::Command { .. }) {
-            // Python finds its way by the variable itself.
-            settings.environment = crate::commands::environment_of_simulator(&state)?;
-        }
         settings.search_path = search_path();
         settings.module_path = module_path();
         settings.python = source.python.as_ref().map(|python| {
@@ -90,6 +87,28 @@ impl External {
             extras: source.extras.clone(),
         };
         Ok(Self { definition, commit, runtime: Runtime::new(settings) })
+    }
+
+    /// The same with more variables in the environment of its workers.
+    #[must_use]
+    pub(crate) fn with_environment(mut self, environment: Vec<(String, OsString)>) -> Self {
+        let settings = RuntimeSettings { environment, ..self.runtime.settings().clone() };
+        self.runtime = Runtime::new(settings);
+        self
+    }
+
+    /// The folder that the connector's code is in, where it has one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match &self.definition.source {
+            Code::Folder { path, .. } if path.is_file() => path.parent(),
+            Code::Folder { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// A factory of a class that changes the connector's source, for tests.
+    pub(crate) fn write_back(&self, environment: &Environment, file: &Path) -> Arc<dyn ConnectorFactory> {
+        self.runtime.write_back(&self.definition, environment, file)
     }
 
     /// Installs what the connector needs, where that has not been done. Nothing of the connector is run.

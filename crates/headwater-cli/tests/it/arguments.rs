@@ -23,9 +23,9 @@ const COMMANDS: [&[&str]; 25] = [
     &["state", "reset"],
     &["show"],
     &["optimize"],
-    &["simulate"],
     &["vacuum"],
     &["schema"],
+    &["test"],
     &["completions"],
     &["demo"],
     &[],
@@ -70,7 +70,7 @@ fn completions_are_scripts_that_name_every_command() {
 #[test]
 fn the_json_schemas_are_documents_of_their_own() {
     let sandbox = Sandbox::empty();
-    for kind in ["pipeline", "connector"] {
+    for kind in ["pipeline", "connector", "suite"] {
         let schema = sandbox.run(&["schema", kind]).ok().json();
         assert!(schema["$schema"].as_str().unwrap().starts_with("https://json-schema.org/"), "{kind}");
         assert!(schema.to_string().contains("properties"), "{kind}");

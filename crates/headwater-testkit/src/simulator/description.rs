@@ -74,6 +74,11 @@ impl Description {
         self.corpora.keys().map(String::as_str)
     }
 
+    /// Says whether some endpoint can add records from ahead of now.
+    pub fn synthesizes_records(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.future.is_some())
+    }
+
     /// The first endpoint that answers this method and path, with the values of its placeholders; where only the path
     /// fits, the methods that would.
     pub(super) fn find(&self, method: &str, path: &str) -> Found<'_> {
