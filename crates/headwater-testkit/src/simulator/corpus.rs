@@ -190,6 +190,10 @@ impl Corpus {
         let (mut start, mut end) = (0, grown.len());
         for filter in filters {
             let (from, to) = filter.bounds().filter(|_| grown.rises(&filter.field))?;
+            let sample = Key::of(grown.field(0, &filter.field).as_deref());
+            if from.iter().chain(&to).any(|(key, _)| !key.is_like(&sample)) {
+                return None;
+            }
             let first = |keep: &dyn Fn(&Key) -> bool| {
                 let (mut low, mut high) = (0, grown.len());
                 while low < high {

@@ -510,7 +510,8 @@ impl Loader {
         };
         Some(FutureRecords {
             cursor_field: self.text(field, "the name of a field")?,
-            count: self.count(&fields, "count").unwrap_or(3),
+            // More are no other test.
+            count: self.count(&fields, "count").unwrap_or(3).min(10_000),
         })
     }
 

@@ -28,6 +28,9 @@ const RATE_KEYS: &[&str] = &[
 const FAULT_KEYS: &[&str] =
     &["kind", "probability", "nth", "every", "first", "status", "delay_ms", "retry_after", "body"];
 
+/// Records are numbered with fewer bits than a count has.
+const MOST_RECORDS: usize = 1_000_000_000;
+
 impl Loader {
     /// `None` when it is wrong, `Some(None)` when it is switched off.
     #[allow(clippy::option_option, reason = "wrong and switched off are told apart")]
@@ -245,6 +248,12 @@ impl Loader {
             }
             return None;
         };
+        if records > MOST_RECORDS {
+            let reason = format!("is more than {MOST_RECORDS}");
+            let problem = Problem::BadValue { value: records.to_string(), reason };
+            self.document.complain(fields.get("records").unwrap_or(element), problem, None);
+            return None;
+        }
         let step = match fields.get("step_seconds") {
             Some(e) => self.seconds(e)?,
             None => Duration::from_secs(60),

@@ -46,8 +46,12 @@ impl Filter {
         if key == Key::None {
             return self.op == Op::Ne;
         }
-        let compared = || self.keys.first().map(|wanted| key.compare(wanted));
         let text = || found.map(text_of).unwrap_or_default();
+        let compared = || {
+            let wanted = self.keys.first()?;
+            // What is of another kind is text.
+            Some(if key.is_like(wanted) { key.compare(wanted) } else { text().cmp(&self.value) })
+        };
         match self.op {
             Op::Eq => compared().is_some_and(|o| o.is_eq()) || text() == self.value,
             Op::Ne => compared().is_some_and(|o| o.is_ne()) && text() != self.value,
@@ -133,7 +137,7 @@ pub(super) struct Page {
 impl Page {
     /// From 1.
     pub(super) fn number(self) -> usize {
-        self.size.map_or(1, |size| self.start / size.max(1) + 1)
+        self.size.map_or(1, |size| (self.start / size.max(1)).saturating_add(1))
     }
 
     /// The place behind it, where something follows.
@@ -319,6 +323,8 @@ mod tests {
         check(Op::Eq, "x", json!(["a", "x"]), true);
         check(Op::Ne, "x", json!(["a", "x"]), false);
         check(Op::Gt, "1", json!(null), false);
+        check(Op::Gt, "10", json!("9 lives"), true);
+        check(Op::Lt, "2024-01-01", json!("10"), true);
         assert!(!Filter::new("f", Op::Eq, "").keeps(None));
     }
 

@@ -92,6 +92,11 @@ impl Key {
         }
     }
 
+    /// Says whether both are numbers, times or texts.
+    pub(super) fn is_like(&self, other: &Key) -> bool {
+        self.kind() == other.kind()
+    }
+
     fn kind(&self) -> u8 {
         match self {
             Key::None => 0,

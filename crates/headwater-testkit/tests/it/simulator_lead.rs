@@ -78,6 +78,27 @@ async fn the_authority_is_given_and_not_counted() {
 }
 
 #[tokio::test]
+async fn nonsense_on_the_wire_harms_nobody_else() {
+    let simulator = simulator();
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20));
+    let tunnel = "CONNECT somewhere HTTP/1.1\r\n\r\n\u{16}\u{3}\u{1}nonsense";
+    for sent in [
+        "\u{0}\u{1}\u{2}\r\n\r\n",
+        "\u{16}\u{3}\u{1}\u{0}nonsense of TLS",
+        "GET\r\n\r\n",
+        long.as_str(),
+        tunnel,
+    ] {
+        let mut stream = TcpStream::connect(simulator.address()).await.unwrap();
+        // It may be closed before all of it is written.
+        let _written = stream.write_all(sent.as_bytes()).await;
+        let _shut = stream.shutdown().await;
+        let _ended = stream.read_to_end(&mut Vec::new()).await;
+    }
+    assert_eq!(get(&simulator, "/v2/porto/ships").await.status, 200);
+}
+
+#[tokio::test]
 async fn dropped_it_stops_and_its_port_is_free() {
     let simulator = simulator();
     let address = simulator.address();

@@ -170,6 +170,8 @@ fn every_mistake_is_told_at_once_with_its_place() {
 fn files_that_cannot_be_read_are_told_with_what_should_be_there() {
     assert_eq!(errors("things: []\n").len(), 2);
     assert_eq!(errors("- path: /a\n"), ["endpoints.yaml:1:1: expected a map, found a list"]);
+    let many = errors("endpoints:\n- {path: /a, corpus: ships, grow: {records: 9000000000000}}\n");
+    assert!(many[0].contains("is more than 1000000000"), "{many:?}");
     assert!(errors("endpoints: [\n")[0].contains("not valid YAML"));
     assert!(
         errors("endpoints:\n- {path: /a, corpus: ships, path_params: {id: ignore}}\n")[0]

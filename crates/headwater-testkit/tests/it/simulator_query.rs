@@ -123,6 +123,7 @@ async fn offsets_skip_and_limits_cap() {
         (&body["items"][0]["id"], &body["next"], &body["url"]),
         (&json!(4), &Value::Null, &Value::Null)
     );
+    assert_eq!(get(&simulator, "/ships?skip=18446744073709551615&top=1").await.json()["items"], json!([]));
     assert_eq!(get(&simulator, "/ships?top=0").await.json()["items"], json!([]));
 }
 
