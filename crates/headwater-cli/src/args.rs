@@ -53,6 +53,8 @@ Examples:
 Environment:
   HEADWATER_PROJECT  the project folder, as --project
   HEADWATER_LOG      log filter for stderr, such as `info` or `headwater_engine=debug`
+  HEADWATER_SIMULATOR
+                     address of a `headwater simulate`: connectors ask it in place of their sources
   NO_COLOR           no colours when set
 
 Data goes to stdout, everything else to stderr."
@@ -118,6 +120,18 @@ pub(crate) enum Command {
   headwater agent shop get_object_metadata '{\"table\": \"orders\"}'
   echo '{\"table\": \"orders\", \"limit\": 5}' | headwater agent shop read_table -")]
     Agent(Agent),
+    /// Serve a source from a description and a few records, as the real one would
+    ///
+    /// The folder holds endpoints.yaml and corpus/<name>.json (docs/simulator.md). One port answers everything: requests
+    /// to its own address, and, as a proxy or led there by HEADWATER_SIMULATOR, requests to any host, TLS included.
+    /// It goes on until Ctrl-C.
+    #[command(after_help = "Examples:
+  headwater simulate sources/my_source/simulator
+  headwater simulate ./my_source --port 8700 --faults status=503:0.05,reset@10 --latency-ms 100
+  HEADWATER_SIMULATOR=http://127.0.0.1:8700 headwater run my_pipeline
+  headwater simulate ./my_source --mode record --secret env:MY_TOKEN --sample 20
+  headwater simulate ./my_source --mode replay")]
+    Simulate(Box<Simulate>),
     /// Test a connector against the rules of the contract
     ///
     /// The connector is one of the project, one that is built in, or a folder with a connector in Python; for a folder
@@ -193,6 +207,22 @@ Exit codes: 0 no rule is broken, 1 a rule is broken, 2 wrong usage, 3 the source
     /// what has arrived.
     #[command(after_help = "Examples:\n  headwater demo\n  headwater demo ./my-lake")]
     Demo(Demo),
+}
+
+impl Command {
+    /// Says whether connectors run in it that ask a source of the user's.
+    pub(crate) fn asks_sources(&self) -> bool {
+        matches!(
+            self,
+            Command::Agent(_)
+                | Command::Columns(_)
+                | Command::Connection(Connection::Add(_) | Connection::Test(_))
+                | Command::Plan(_)
+                | Command::Preview(_)
+                | Command::Run(_)
+                | Command::Tables(_)
+        )
+    }
 }
 
 #[derive(Debug, Args)]
@@ -368,6 +398,58 @@ pub(crate) struct Preview {
     /// A table option; may be repeated
     #[arg(long = "option", short = 'o', value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) options: Vec<(String, String)>,
+}
+
+/// Where the answers of a simulator come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SimulateMode {
+    /// The corpus
+    Simulate,
+    /// The real source, and what it answers is written to the cassette, with records cut to a sample
+    Record,
+    /// The cassette
+    Replay,
+    /// The real source
+    Live,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// Folder with endpoints.yaml and corpus/, or one that has them in simulator/
+    pub(crate) folder: PathBuf,
+    /// Port on loopback; a free one otherwise
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) port: u16,
+    /// Where answers come from
+    #[arg(long, value_enum, default_value_t = SimulateMode::Simulate)]
+    pub(crate) mode: SimulateMode,
+    /// File of `record` and `replay`; cassette.json in the folder otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cassette: Option<PathBuf>,
+    /// Records of an answer that `record` keeps
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sample: u32,
+    /// URL of the real source, for clients that ask the simulator's own address; others name it themselves
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Option<String>,
+    /// A secret that is never written to the cassette: `env:NAME` or `file:PATH`; may be repeated
+    #[arg(long = "secret", value_name = "REFERENCE")]
+    pub(crate) secrets: Vec<String>,
+    /// What chance is drawn from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// What goes wrong: KIND[=VALUE][:PROBABILITY][@NTH]; status, delay, truncate, reset, invalid_json, slow_body
+    #[arg(long, value_name = "FAULTS", value_delimiter = ',')]
+    pub(crate) faults: Vec<String>,
+    /// How long each answer takes, where its endpoint does not say
+    #[arg(long, value_name = "N")]
+    pub(crate) latency_ms: Option<u64>,
+    /// Add records from ahead of now, where an endpoint describes them
+    #[arg(long)]
+    pub(crate) future_records: bool,
+    /// Print a line for each request, as --verbose does
+    #[arg(long)]
+    pub(crate) log: bool,
 }
 
 /// Where a connector under test reads.

@@ -24,6 +24,12 @@ pub(crate) async fn until_interrupted<T>(
     }
 }
 
+/// Waits for Ctrl-C or SIGTERM, where that is how a command is meant to end.
+pub(crate) async fn interrupted() -> Result<(), Failure> {
+    Signals::listen()?.next().await;
+    Ok(())
+}
+
 /// Runs an update; the first signal asks it to end at its next safe point, the second at once.
 pub(crate) async fn gracefully<T>(
     out: &Out,

@@ -12,7 +12,7 @@ use headwater_http::Request;
 use headwater_http::pages;
 use serde::{Deserialize, Serialize};
 
-use crate::github::{GitHub, PAGES_AHEAD};
+use crate::github::{GitHub, PAGES_AHEAD, before};
 use crate::rows::Rows;
 
 /// The answer was made a moment before its date says.
@@ -73,7 +73,7 @@ pub(crate) fn read<'a>(
         let mut responses = pages::by_link_header(first, PAGES_AHEAD);
         while let Some(response) = responses.next().await {
             let response = response?;
-            let from = *from.get_or_insert_with(|| github.answered_at(&response) - MARGIN);
+            let from = *from.get_or_insert_with(|| before(github.answered_at(&response), MARGIN));
             let rows = Rows::of(&response, "")?;
             let stamps: Vec<Stamp> = rows.read()?;
             let marks = stamps.iter().map(|stamp| {
@@ -84,7 +84,7 @@ pub(crate) fn read<'a>(
             let marks = marks.collect();
             yield Backfilled::Page(BackfillPage { rows, stamps, marks, known: std::mem::take(&mut known) });
         }
-        let from = from.unwrap_or_else(|| github.clock.now() - MARGIN);
+        let from = from.unwrap_or_else(|| before(github.clock.now(), MARGIN));
         yield Backfilled::Until(newest.unwrap_or(from));
     })
 }

@@ -11,7 +11,7 @@ use headwater_http::Request;
 use serde::{Deserialize, Serialize};
 
 use crate::backfill::{self, BackfillMark, Backfilled, Stamp};
-use crate::github::{GitHub, api_time, status};
+use crate::github::{GitHub, api_time, before, status};
 use crate::repos::Repo;
 use crate::rows::Rows;
 use crate::settings::TableSettings;
@@ -127,8 +127,8 @@ fn changes(
         let begun = mark.cursor.or(settings.start).unwrap_or(DateTime::UNIX_EPOCH);
         let mut since = match (mark.cursor, mark.more) {
             (None, _) => begun,
-            (Some(_), true) => begun - SECOND,
-            (Some(_), false) => begun - settings.lookback.max(SECOND),
+            (Some(_), true) => before(begun, SECOND),
+            (Some(_), false) => before(begun, settings.lookback.max(SECOND)),
         };
         let mut ask = request.clone().set_query("since", api_time(since));
         if let Some(etag) = &mark.etag {
@@ -157,8 +157,8 @@ fn changes(
                 break;
             }
             // More records of one second than a page holds can only be told apart by page.
-            if last - SECOND > since {
-                (since, number) = (last - SECOND, 1);
+            if before(last, SECOND) > since {
+                (since, number) = (before(last, SECOND), 1);
             } else {
                 number += 1;
             }

@@ -1,11 +1,12 @@
 use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
 use headwater_connect::{
     Connector, ConnectorError, ConnectorFactory, Offset, Options, PageStream, StructType, TableMetadata,
 };
 
 use crate::changes::{self, List};
 use crate::commits;
-use crate::github::GitHub;
+use crate::github::{GitHub, judged};
 use crate::pulls::{self, What};
 use crate::runs;
 use crate::settings::{Settings, TableSettings};
@@ -75,7 +76,7 @@ impl Connector for GitHubConnector {
             Err(error) => return Box::pin(futures::stream::once(async move { Err(error) })),
         };
         let github = &self.github;
-        match table {
+        let pages = match table {
             Table::Repositories => snapshots::read_repositories(github, settings),
             Table::Issues => changes::read(github, List::Issues, settings, start),
             Table::IssueComments => changes::read(github, List::IssueComments, settings, start),
@@ -93,11 +94,12 @@ impl Connector for GitHubConnector {
             | Table::Releases
             | Table::Tags
             | Table::Milestones => snapshots::read_lists(github, table, settings),
-        }
+        };
+        pages.map_err(judged).boxed()
     }
 
     async fn test_connection(&self) -> Result<(), ConnectorError> {
-        self.github.check().await
+        self.github.check().await.map_err(judged)
     }
 
     fn requests(&self) -> u64 {

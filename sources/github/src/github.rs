@@ -1,17 +1,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures::StreamExt;
 use headwater_connect::{Clock, ConnectorError, Offset, SystemClock};
 use headwater_http::pages;
-use headwater_http::{Auth, HttpClient, RateBudget, RateLimit, Request, Response, TokenSource};
+use headwater_http::{Auth, HttpClient, HttpError, RateBudget, RateLimit, Request, Response, TokenSource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::app::Installation;
-use crate::repos::Listed;
+use crate::repos::Repo;
 use crate::settings::{Credentials, RepoName, Settings};
 
 pub(crate) const API_VERSION: &str = "2022-11-28";
@@ -23,13 +24,15 @@ pub(crate) const PAGES_AHEAD: usize = 8;
 pub(crate) const REPOS_AHEAD: usize = 4;
 /// GitHub allows 100 requests under way for one credential, and counts what they cost it besides.
 const CONCURRENCY: usize = 24;
+/// What GitHub asks for where it does not say how long to wait.
+const UNTOLD_PAUSE: Duration = Duration::from_secs(60);
 
 /// One GitHub, for one instance of the connector.
 pub(crate) struct GitHub {
     pub(crate) client: HttpClient,
     pub(crate) credentials: Credentials,
     /// The repositories of each owner, listed once.
-    pub(crate) listed: Mutex<HashMap<String, Arc<Listed>>>,
+    pub(crate) listed: Mutex<HashMap<String, Vec<Repo>>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -87,13 +90,35 @@ pub(crate) async fn all_pages(first: Request) -> Result<Vec<Response>, Connector
     Ok(all)
 }
 
+/// Tells a limit from what is forbidden: GitHub may answer both with 403, and then only its words say which it is.
+pub(crate) fn judged(error: ConnectorError) -> ConnectorError {
+    let is_limit = match HttpError::of(&error) {
+        Some(HttpError::Status { status: 403, body, .. }) => {
+            let body = body.to_ascii_lowercase();
+            body.contains("rate limit") || body.contains("abuse detection")
+        }
+        _ => false,
+    };
+    match error {
+        ConnectorError::Forbidden { source } if is_limit => {
+            ConnectorError::RateLimited { retry_after: Some(UNTOLD_PAUSE), source }
+        }
+        error => error,
+    }
+}
+
 /// The status that an error is about, where the source answered.
 pub(crate) fn status(error: &ConnectorError) -> Option<u16> {
     match error {
         // Slowing down is asked for with 403 too.
         ConnectorError::RateLimited { .. } => None,
-        _ => headwater_http::HttpError::of(error).and_then(headwater_http::HttpError::status),
+        _ => HttpError::of(error).and_then(HttpError::status),
     }
+}
+
+/// The instant that lies so long before another; the same where there is none.
+pub(crate) fn before(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
+    at.checked_sub_signed(by).unwrap_or(at)
 }
 
 /// An instant as the API takes it.

@@ -13,7 +13,7 @@ use headwater_http::Request;
 use serde::{Deserialize, Serialize};
 
 use crate::backfill::{self, BackfillMark, Backfilled, Stamp};
-use crate::github::{GitHub, PAGES_AHEAD, all_pages, api_time};
+use crate::github::{GitHub, PAGES_AHEAD, all_pages, api_time, before};
 use crate::repos::{Repo, is_missing};
 use crate::rows::Rows;
 use crate::settings::TableSettings;
@@ -110,7 +110,7 @@ fn descend(
         let per_page = settings.per_page;
         let list = pulls.query("sort", "updated").query("direction", "desc").query("per_page", per_page);
         let lowest = match mark.cursor {
-            Some(cursor) => cursor - settings.lookback.max(SECOND),
+            Some(cursor) => before(cursor, settings.lookback.max(SECOND)),
             None => settings.start.unwrap_or(DateTime::UNIX_EPOCH),
         };
         let (mut highest, mut done) = match &mark.descent {

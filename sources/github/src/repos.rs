@@ -1,12 +1,12 @@
 //! The repositories that a table reads: those that are named, or all of an owner.
 
-use std::sync::Arc;
-
+use futures::{StreamExt, stream};
 use headwater_connect::{BoxError, ConnectorError};
-use headwater_http::Response;
+use headwater_http::pages::{self, Responses};
+use headwater_http::{Request, Response};
 use serde::Deserialize;
 
-use crate::github::{GitHub, all_pages, status};
+use crate::github::{GitHub, PAGES_AHEAD, judged, status};
 use crate::rows::{Added, Rows};
 use crate::settings::{Credentials, RepoName, Repos, TableSettings};
 
@@ -17,12 +17,11 @@ pub(crate) struct Repo {
     named: bool,
 }
 
-/// The repositories of an owner, as they were listed.
-pub(crate) struct Listed {
-    pub(crate) pages: Vec<Response>,
+/// The list of an owner's repositories.
+pub(crate) struct RepoList {
+    pub(crate) pages: Responses,
     /// Where the records stand in each.
     pub(crate) place: &'static str,
-    repos: Vec<Repo>,
 }
 
 /// Why a repository cannot be read.
@@ -57,6 +56,7 @@ impl Repo {
     /// # Errors
     /// Anything else that went wrong; and that the repository cannot be read, where it is named.
     pub(crate) fn pass_over(&self, error: ConnectorError) -> Result<(), ConnectorError> {
+        let error = judged(error);
         let reason = match status(&error) {
             Some(403) => "does not allow this with these credentials",
             Some(404) => "does not exist, or these credentials do not show it",
@@ -84,28 +84,35 @@ impl GitHub {
     pub(crate) async fn repos(&self, settings: &TableSettings) -> Result<Vec<Repo>, ConnectorError> {
         let mut repos = match settings.repos()? {
             Repos::Named(names) => names.into_iter().map(|name| Repo { name, named: true }).collect(),
-            Repos::AllOf(owner) => self.listed(&owner).await?.repos.clone(),
+            Repos::AllOf(owner) => self.repos_of(owner).await?,
         };
         repos.sort_by_cached_key(|repo: &Repo| repo.name.to_string());
+        // A repository that is made while the list is read moves another to the next page.
+        repos.dedup();
         Ok(repos)
     }
 
     /// The repositories of an owner; listed once.
-    pub(crate) async fn listed(&self, owner: &str) -> Result<Arc<Listed>, ConnectorError> {
+    async fn repos_of(&self, owner: String) -> Result<Vec<Repo>, ConnectorError> {
         let mut known = self.listed.lock().await;
-        if let Some(listed) = known.get(owner) {
-            return Ok(Arc::clone(listed));
+        if let Some(repos) = known.get(&owner) {
+            return Ok(repos.clone());
         }
-        let listed = Arc::new(self.list(owner).await?);
-        known.insert(owner.to_owned(), Arc::clone(&listed));
-        Ok(listed)
+        let RepoList { mut pages, place } = self.list_of(&owner).await?;
+        let mut repos = Vec::new();
+        while let Some(page) = pages.next().await {
+            let names = names(&page?, place)?;
+            repos.extend(names.into_iter().map(|name| Repo { name, named: false }));
+        }
+        known.insert(owner, repos.clone());
+        Ok(repos)
     }
 
-    async fn list(&self, owner: &str) -> Result<Listed, ConnectorError> {
-        let list = |path: &str| self.get(path).query("per_page", 100).allow_status(404);
-        let pages = all_pages(list(&format!("orgs/{owner}/repos")).query("type", "all")).await?;
-        if !is_missing(&pages) {
-            return Listed::of(pages, "");
+    /// Opens the list of an owner's repositories.
+    pub(crate) async fn list_of(&self, owner: &str) -> Result<RepoList, ConnectorError> {
+        let list = |path: &str| self.get(path).query("per_page", 100);
+        if let Some(pages) = opened(list(&format!("orgs/{owner}/repos")).query("type", "all")).await? {
+            return Ok(RepoList { pages, place: "" });
         }
         // An owner that is no organization is a user. A list of somebody else's shows what is public.
         match &self.credentials {
@@ -113,49 +120,52 @@ impl GitHub {
             Credentials::Token(_) => {
                 let account: Account = self.get("user").send().await?.json()?;
                 if account.login.eq_ignore_ascii_case(owner) {
-                    return Listed::of(
-                        all_pages(list("user/repos").query("affiliation", "owner")).await?,
-                        "",
-                    );
+                    let pages =
+                        pages::by_link_header(list("user/repos").query("affiliation", "owner"), PAGES_AHEAD);
+                    return Ok(RepoList { pages, place: "" });
                 }
             }
             Credentials::App(_) => {
-                let installed =
-                    Listed::of(all_pages(list("installation/repositories")).await?, "/repositories")?;
-                if installed.repos.iter().any(|repo| repo.name.owner.eq_ignore_ascii_case(owner)) {
-                    return Ok(installed);
+                let mut pages = pages::by_link_header(list("installation/repositories"), PAGES_AHEAD);
+                let place = "/repositories";
+                if let Some(first) = pages.next().await.transpose()? {
+                    // An installation is that of one account.
+                    let is_theirs = |name: &RepoName| name.owner.eq_ignore_ascii_case(owner);
+                    if names(&first, place)?.iter().any(is_theirs) {
+                        return Ok(RepoList { pages: stream::iter([Ok(first)]).chain(pages).boxed(), place });
+                    }
                 }
             }
         }
-        let pages = all_pages(list(&format!("users/{owner}/repos")).query("type", "owner")).await?;
-        if is_missing(&pages) {
-            let reason =
-                format!("is `{owner}`, which is no user or organization that these credentials show");
-            return Err(ConnectorError::invalid_option("owner", reason));
+        match opened(list(&format!("users/{owner}/repos")).query("type", "owner")).await? {
+            Some(pages) => Ok(RepoList { pages, place: "" }),
+            None => {
+                let reason =
+                    format!("is `{owner}`, which is no user or organization that these credentials show");
+                Err(ConnectorError::invalid_option("owner", reason))
+            }
         }
-        Listed::of(pages, "")
     }
+}
+
+/// Starts to read a list; nothing where there is none.
+async fn opened(first: Request) -> Result<Option<Responses>, ConnectorError> {
+    let mut pages = pages::by_link_header(first.allow_status(404), PAGES_AHEAD);
+    match pages.next().await.transpose()? {
+        Some(first) if first.status.as_u16() != 404 => {
+            Ok(Some(stream::iter([Ok(first)]).chain(pages).boxed()))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The names of the repositories in a page.
+fn names(page: &Response, place: &str) -> Result<Vec<RepoName>, ConnectorError> {
+    let records: Vec<RepoRecord> = Rows::of(page, place)?.read()?;
+    Ok(records.into_iter().map(|record| RepoName::new(record.owner.login, record.name)).collect())
 }
 
 /// Whether there was nothing to list.
 pub(crate) fn is_missing(pages: &[Response]) -> bool {
     pages.first().is_some_and(|page| page.status.as_u16() == 404)
-}
-
-impl Listed {
-    fn of(pages: Vec<Response>, place: &'static str) -> Result<Self, ConnectorError> {
-        let mut repos: Vec<Repo> = Vec::new();
-        for page in &pages {
-            if page.status.as_u16() == 404 {
-                continue;
-            }
-            let records: Vec<RepoRecord> = Rows::of(page, place)?.read()?;
-            let names = records.into_iter().map(|record| RepoName::new(record.owner.login, record.name));
-            repos.extend(names.map(|name| Repo { name, named: false }));
-        }
-        // A repository that is made while the list is read moves another to the next page.
-        repos.sort_by_cached_key(|repo| repo.name.to_string());
-        repos.dedup();
-        Ok(Self { pages, place, repos })
-    }
 }

@@ -13,7 +13,7 @@ use headwater_http::windows::{TimeWindows, Window};
 use headwater_http::{Request, Response, pages};
 use serde::{Deserialize, Serialize};
 
-use crate::github::{GitHub, PAGES_AHEAD, api_time};
+use crate::github::{GitHub, PAGES_AHEAD, api_time, before};
 use crate::repos::Repo;
 use crate::rows::Rows;
 use crate::settings::TableSettings;
@@ -83,7 +83,7 @@ fn walk(github: &GitHub, settings: TableSettings, repo: Repo, mark: RunMark) -> 
         let mut at = mark.clone();
         let from = match (&mark.window, mark.cursor, settings.start) {
             (Some(window), ..) => window.to,
-            (None, Some(cursor), _) => cursor - settings.lookback.max(SECOND),
+            (None, Some(cursor), _) => before(cursor, settings.lookback.max(SECOND)),
             (None, None, Some(start)) => start,
             (None, None, None) => {
                 let repo: RepoRecord = github.get_of(&repo.name, "").send().await?.json()?;
@@ -114,7 +114,7 @@ fn walk(github: &GitHub, settings: TableSettings, repo: Repo, mark: RunMark) -> 
                 },
             };
             // Both ends of the filter count.
-            let created = format!("{}..{}", api_time(window.from), api_time(window.to - SECOND));
+            let created = format!("{}..{}", api_time(window.from), api_time(before(window.to, SECOND)));
             let list = github.get_of(&repo.name, "actions/runs").query("created", created).query("per_page", per_page);
             let number = done / per_page + 1;
             let first: Response = list.clone().query("page", number).send().await?;

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use headwater_connect::{ConnectorError, Options, Secret};
 use url::Url;
 
@@ -321,7 +321,7 @@ fn instant(text: &str) -> Result<DateTime<Utc>, ConnectorError> {
         let day: NaiveDate = text.parse().ok()?;
         Some(day.and_hms_opt(0, 0, 0)?.and_utc())
     });
-    parsed.ok_or_else(|| {
+    parsed.filter(|at| (1970..=9999).contains(&at.year())).ok_or_else(|| {
         let reason = format!("is `{text}`; it must be a date or an instant, such as 2024-01-31T00:00:00Z");
         ConnectorError::invalid_option("start_date", reason)
     })
@@ -385,6 +385,7 @@ mod tests {
         check("state", "merged");
         check("start_date", "yesterday");
         check("start_date", "2024-13-01");
+        check("start_date", "-262143-01-01");
         check("lookback_seconds", "-1");
         check("lookback_seconds", "99999999999");
         check("max_records_per_batch", "0");

@@ -52,10 +52,10 @@ pub(crate) fn read_repositories(github: &GitHub, settings: TableSettings) -> Pag
     Box::pin(try_stream! {
         match settings.repos()? {
             Repos::AllOf(owner) => {
-                let listed = github.listed(&owner).await?;
-                let records: JsonPointer = listed.place.parse()?;
-                for page in &listed.pages {
-                    yield ReadItem::Page(Page::Json { body: page.body.clone(), records: records.clone() });
+                let mut list = github.list_of(&owner).await?;
+                let records: JsonPointer = list.place.parse()?;
+                while let Some(page) = list.pages.next().await {
+                    yield ReadItem::Page(Page::Json { body: page?.body, records: records.clone() });
                 }
             }
             Repos::Named(_) => {

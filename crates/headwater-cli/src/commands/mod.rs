@@ -8,6 +8,7 @@ mod demo;
 mod init;
 mod pipeline;
 mod show;
+mod simulate;
 mod source;
 mod state;
 mod test;
@@ -22,6 +23,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use headwater_testkit::LogWatch;
 
 pub(crate) use connection::Source;
+pub(crate) use simulate::environment_of_simulator;
 
 use crate::args::{self, Cli, Command, Connection, Connector, Global, SchemaKind, State};
 use crate::config::Project;
@@ -33,6 +35,9 @@ use crate::spec::Pipeline;
 /// Runs what the arguments say.
 pub(crate) fn run(cli: Cli, out: &Out, log: Option<LogWatch>) -> Result<Exit, Failure> {
     let project = || find_project(&cli.global);
+    if cli.command.asks_sources() {
+        simulate::lead_from_environment(out)?;
+    }
     match &cli.command {
         Command::Init(a) => init::init(a, out),
         Command::Connectors(a) => ask(out, connectors::connectors(a, project().ok().as_ref(), out)),
@@ -51,6 +56,7 @@ pub(crate) fn run(cli: Cli, out: &Out, log: Option<LogWatch>) -> Result<Exit, Fa
         Command::Tables(a) => ask(out, source::tables(a, &project()?, out)),
         Command::Columns(a) => ask(out, source::columns(a, &project()?, out)),
         Command::Preview(a) => ask(out, source::preview(a, &project()?, out)),
+        Command::Simulate(a) => block_on(simulate::simulate(a, cli.global.verbose > 0, out)),
         // What a test has changed in a source is put back before the command ends.
         Command::Test(a) => block_on(test::test(a, project().ok(), log, out)),
         Command::Validate(a) => ask(out, pipeline::validate(a, &project()?, out)),

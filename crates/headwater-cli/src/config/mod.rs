@@ -31,6 +31,11 @@ pub(crate) fn log_filter() -> Option<String> {
     environment("HEADWATER_LOG").ok().filter(|f| !f.trim().is_empty())
 }
 
+/// The simulator that connectors are led to, where `HEADWATER_SIMULATOR` names one.
+pub(crate) fn simulator() -> Option<String> {
+    environment("HEADWATER_SIMULATOR").ok().filter(|url| !url.trim().is_empty())
+}
+
 /// Where programs are looked for.
 pub(crate) fn search_path() -> Option<std::ffi::OsString> {
     std::env::var_os("PATH")

@@ -71,6 +71,10 @@ impl External {
             }
         };
         let mut settings = RuntimeSettings::new(&state);
+        if matches!(code, Code::Command { .. }) {
+            // Python finds its way by the variable itself.
+            settings.environment = crate::commands::environment_of_simulator(&state)?;
+        }
         settings.search_path = search_path();
         settings.module_path = module_path();
         settings.python = source.python.as_ref().map(|python| {

@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 25] = [
     &["state", "reset"],
     &["show"],
     &["optimize"],
+    &["simulate"],
     &["vacuum"],
     &["schema"],
     &["test"],

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::corpus::{ChangeError, Corpora, Corpus};
 use super::description::{
-    Auth, AuthPlace, Description, Endpoint, Found, FutureRecords, Refusal, Role, Style, Told,
+    Auth, AuthPlace, Description, Endpoint, Found, FutureRecords, Refusal, Role, Sort, Style, Told,
 };
 use super::grow::{instant, instant_like};
 use super::handler::{Handler, HandlerRequest};
@@ -79,8 +79,11 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn json(status: u16, body: &Value) -> Self {
-        // A value of JSON can always be written.
-        let body = serde_json::to_vec(body).unwrap_or_default();
+        Self::json_text(status, body.to_string())
+    }
+
+    /// The same for JSON that is written already.
+    fn json_text(status: u16, body: impl Into<Bytes>) -> Self {
         let headers = vec![("content-type".to_owned(), "application/json; charset=utf-8".to_owned())];
         Self { status, headers, body: body.into() }
     }
@@ -220,7 +223,8 @@ impl Source {
     /// Clones of the last record whose cursor lies ahead of now, and further ahead with each request.
     fn ahead(&self, corpus: &Corpus, rules: &FutureRecords) -> Vec<Arc<Value>> {
         let field = rules.cursor_field.as_str();
-        let newest = corpus.all().max_by(|a, b| Key::of(at(a, field)).compare(&Key::of(at(b, field))));
+        let newest_first = Sort { field: field.to_owned(), descending: true };
+        let newest = corpus.select(&[], Some(&newest_first)).at(0).and_then(|index| corpus.record(index));
         let Some(newest) = newest else { return Vec::new() };
         let Some(cursor) = at(&newest, field).cloned() else { return Vec::new() };
         (1..=rules.count)
@@ -333,9 +337,20 @@ impl<'a> Records<'a> {
         }
     }
 
-    fn part(&self, page: &Page) -> Vec<Value> {
+    /// The records of a page as a JSON array, and how many there are.
+    fn part(&self, page: &Page) -> (Vec<u8>, usize) {
         let end = page.size.map_or(self.len(), |size| page.start.saturating_add(size)).min(self.len());
-        (page.start..end).filter_map(|place| self.at(place)).map(|record| Value::clone(&record)).collect()
+        let (mut json, mut count) = (vec![b'['], 0);
+        for record in (page.start..end).filter_map(|place| self.at(place)) {
+            if count > 0 {
+                json.push(b',');
+            }
+            // A value of JSON can always be written to memory.
+            drop(serde_json::to_writer(&mut json, record.as_ref()));
+            count += 1;
+        }
+        json.push(b']');
+        (json, count)
     }
 }
 
@@ -384,36 +399,15 @@ fn finish(endpoint: &Endpoint, mut answer: Answer) -> Answer {
 fn lay_out(endpoint: &Endpoint, asked: &Asked, page: &Page, records: &Records<'_>) -> Answer {
     let rules = &endpoint.response;
     let total = records.len();
-    let part = records.part(page);
+    let (part, count) = records.part(page);
     let next = Next::of(endpoint, asked, page, total);
-    let count = part.len();
-    let array = Value::Array(part);
     let key = rules.wrapper.as_ref().and_then(|wrapper| wrapper.records_key.as_deref());
     let key = key.or_else(|| (rules.style == Style::ODataNextLink).then_some("value"));
-    let mut body = match key {
-        Some(key) => {
-            let mut outer = Value::Object(Map::new());
-            let extras = rules.wrapper.iter().flat_map(|wrapper| &wrapper.extras);
-            extras.for_each(|(key, value)| set(&mut outer, key, value.clone()));
-            set(&mut outer, key, array);
-            outer
-        }
-        None => array,
+    let body = match key {
+        Some(key) => around(endpoint, key, &part, &|told| next.tell(told, page, total, count), &next),
+        None => part,
     };
-    if body.is_object() {
-        for (place, told) in &rules.computed {
-            set(&mut body, place, next.tell(*told, page, total, count));
-        }
-        let tells_cursor = |(_, told): &(String, Told)| matches!(told, Told::NextCursor | Told::NextUrl);
-        if rules.style == Style::Cursor && !rules.computed.iter().any(tells_cursor) {
-            set(&mut body, "next_cursor", next.tell(Told::NextCursor, page, total, count));
-        }
-        if let (Style::ODataNextLink, Some(url), Value::Object(fields)) = (rules.style, &next.url, &mut body)
-        {
-            fields.insert("@odata.nextLink".into(), url.as_str().into());
-        }
-    }
-    let mut answer = Answer::json(rules.status.unwrap_or(200), &body);
+    let mut answer = Answer::json_text(rules.status.unwrap_or(200), body);
     let links =
         rules.style == Style::PageNumberWithLinkHeader || (rules.style == Style::Cursor && key.is_none());
     if let (true, Some(url)) = (links, &next.url) {
@@ -421,6 +415,32 @@ fn lay_out(endpoint: &Endpoint, asked: &Asked, page: &Page, records: &Records<'_
         answer.headers.push(("link".into(), format!("<{url}>; rel=\"next\"{}", last.collect::<String>())));
     }
     finish(endpoint, answer)
+}
+
+/// Stands for the records while what is around them is written.
+const RECORDS: &str = "\u{0}records\u{0}";
+
+/// The object that the records are in, with what it tells beside them.
+fn around(endpoint: &Endpoint, key: &str, part: &[u8], tell: &dyn Fn(Told) -> Value, next: &Next) -> Vec<u8> {
+    let rules = &endpoint.response;
+    let mut outer = Value::Object(Map::new());
+    let extras = rules.wrapper.iter().flat_map(|wrapper| &wrapper.extras);
+    extras.for_each(|(key, value)| set(&mut outer, key, value.clone()));
+    set(&mut outer, key, RECORDS.into());
+    for (place, told) in &rules.computed {
+        set(&mut outer, place, tell(*told));
+    }
+    let tells_cursor = |(_, told): &(String, Told)| matches!(told, Told::NextCursor | Told::NextUrl);
+    if rules.style == Style::Cursor && !rules.computed.iter().any(tells_cursor) {
+        set(&mut outer, "next_cursor", tell(Told::NextCursor));
+    }
+    if let (Style::ODataNextLink, Some(url), Value::Object(fields)) = (rules.style, &next.url, &mut outer) {
+        fields.insert("@odata.nextLink".into(), url.as_str().into());
+    }
+    let text = outer.to_string();
+    let marker = Value::from(RECORDS).to_string();
+    let (before, after) = text.split_once(&marker).unwrap_or((&text, ""));
+    [before.as_bytes(), part, after.as_bytes()].concat()
 }
 
 /// What follows a page.

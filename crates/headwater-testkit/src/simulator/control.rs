@@ -186,6 +186,19 @@ pub struct SeenRequest {
     pub at: DateTime<Utc>,
 }
 
+impl SeenRequest {
+    /// The request in one line, without values under names that secrets have.
+    pub fn shown(&self) -> String {
+        let redactor = Redactor::default();
+        let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        let pairs = pairs.map(|(name, value)| (name.to_string(), redactor.parameter(&name, &value)));
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        let query = if query.is_empty() { query } else { format!("?{query}") };
+        format!("{} {}{path}{query}", self.method, self.host)
+    }
+}
+
 /// A running simulator. Dropped, it stops at once.
 #[derive(Debug)]
 pub struct Simulator {

@@ -22,6 +22,7 @@ mod description;
 mod faults;
 mod grow;
 mod handler;
+mod lead;
 mod load;
 mod load_extras;
 mod query;
@@ -42,6 +43,7 @@ pub use corpus::ChangeError;
 pub use description::{Description, Endpoint};
 pub use faults::{Fault, FaultKind, FaultParseError, When};
 pub use handler::{Handler, HandlerAnswer, HandlerRequest};
+pub use lead::{LeadError, environment_of, lead_process};
 pub use load::LoadErrors;
 
 /// Where the simulator gives the certificate that its own certificates are signed with, in PEM form.

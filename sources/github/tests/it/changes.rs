@@ -215,3 +215,16 @@ async fn an_update_without_news_costs_nothing() {
         assert_eq!(statuses, [Some(304)], "{table}");
     }
 }
+
+#[tokio::test]
+async fn an_offset_from_the_ends_of_time_is_no_disaster() {
+    let site = Site::start();
+    for table in ["issues", "pull_requests", "workflow_runs"] {
+        for at in ["-262143-01-01T00:00:00Z", "+262142-12-31T23:59:59Z"] {
+            let offset =
+                Offset::from_json(&format!(r#"{{"repos":{{"oxbow-x/kit":{{"cursor":"{at}"}}}}}}"#)).unwrap();
+            // Whether such a time can be asked for is the source's business.
+            drop(site.try_update(table, &[], Some(&offset)).await);
+        }
+    }
+}

@@ -46,6 +46,18 @@ async fn what_is_forbidden_is_no_limit() {
     assert!(said.contains("repository `oxbow-x/kit` does not allow this"), "{said}");
 }
 
+/// GitHub does not always say how long to wait, and then only its words tell a limit from what is forbidden.
+#[tokio::test]
+async fn a_limit_without_headers_leaves_no_repository_out() {
+    let site = Site::start();
+    let body = json!({"message": "You have exceeded a secondary rate limit. Please wait a few minutes."});
+    let fault = Fault::new(FaultKind::Status(403), When::Nth(2)).on("/repos/{owner}/{repo}/releases");
+    site.control().set_faults(vec![fault.body(body)]);
+    let error = site.try_update("releases", &[("repo", "*")], None).await.err().unwrap();
+    assert!(matches!(error, ConnectorError::RateLimited { .. }), "{error:?}");
+    assert_eq!(error.retry(), Retry::After(Duration::from_secs(60)));
+}
+
 #[tokio::test]
 async fn pages_are_fetched_at_the_same_time() {
     let latency = Duration::from_secs(1);
