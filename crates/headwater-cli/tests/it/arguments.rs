@@ -3,7 +3,7 @@
 use crate::harness::Sandbox;
 use crate::snapshot;
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 26] = [
     &["init"],
     &["connectors"],
     &["connection"],
