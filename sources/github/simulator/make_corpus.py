@@ -203,9 +203,9 @@ def repository(index, name):
 
 
 def nested(record, whole):
-    """A repository inside another record: whole, or without its owner and its addresses, which would make up
-    most of the corpus."""
-    if whole:
+    """A repository or an account inside another record: whole, or without its owner and its addresses, which would
+    make up most of the corpus."""
+    if whole or record is None:
         return record
     return {name: value for name, value in record.items() if not name.endswith("_url") and name != "owner"}
 
@@ -299,7 +299,7 @@ def milestone(number, repo=REPO):
         "number": number,
         "title": f"v0.{number} {WORDS[number % len(WORDS)]}",
         "description": [None, "", "Überarbeitung 第二"][number % 3],
-        "creator": user(number % 16 + 1) if number % 7 else None,
+        "creator": nested(user(number % 16 + 1), number % 6 == 1) if number % 7 else None,
         "open_issues": number % 5,
         "closed_issues": number * 3 % 11,
         "state": "closed" if closed else "open",
@@ -349,7 +349,7 @@ def issue(number, repo=REPO):
     created = time((number - 100) * 30)
     updated = time((stamp - 100) * 45 + 7_000)
     closed_at = updated if closed else None
-    assignees = [user(n) for n in {number % 5 + 1, 3}] if number % 5 == 0 else []
+    assignees = [nested(user(n), number % 6 == 0) for n in (1, 3)] if number % 5 == 0 else []
     record = {
         "url": url,
         "repository_url": f"{API}/repos/{ORG}/{repo}",
@@ -388,7 +388,7 @@ def issue(number, repo=REPO):
         },
         "active_lock_reason": ["too heated", "resolved"][number % 2] if number % 17 == 0 else None,
         "body": BODIES[number % 5],
-        "closed_by": user(number % 16 + 1) if closed and number % 2 else None,
+        "closed_by": nested(user(number % 16 + 1), number % 9 == 0) if closed and number % 2 else None,
         "reactions": reactions(url, number),
         "timeline_url": f"{url}/timeline",
         "performed_via_github_app": app() if number == 231 else None,
@@ -498,14 +498,14 @@ def pull(number, repo=REPO):
             "label": f"{ORG}:topic-{number}",
             "ref": f"topic-{number}",
             "sha": head,
-            "user": author,
+            "user": nested(author, number % 6 == 0),
             "repo": nested(repository_of_pull(), number == 112) if number % 16 == 0 else None,
         },
         "base": {
             "label": f"{ORG}:main",
             "ref": "main",
             "sha": base,
-            "user": organization_as_owner(),
+            "user": nested(organization_as_owner(), number % 6 == 0),
             "repo": nested(repository_of_pull() if repo == REPO else repository(2, repo), number % 6 == 0),
         },
         "_links": {
@@ -663,7 +663,7 @@ def commits():
                 "comments_url": f"{url}/commits/{this}/comments",
                 "author": author,
                 # An address that no account has leaves null behind.
-                "committer": author if index % 4 else None,
+                "committer": nested(author, index % 6 == 1) if index % 4 else None,
                 "parents": [
                     {"sha": p, "url": f"{url}/commits/{p}", "html_url": f"{WEB}/{ORG}/{repo}/commit/{p}"}
                     for p in parents
@@ -808,7 +808,7 @@ def releases():
             "upload_url": f"https://uploads.github.com/repos/{ORG}/{repo}/releases/{number}/assets{{?name,label}}",
             "html_url": f"{WEB}/{ORG}/{repo}/releases/tag/{tag}",
             "id": number,
-            "author": user(index % 16 + 1),
+            "author": nested(user(index % 16 + 1), index % 6 == 0),
             "node_id": node("RE", index),
             "tag_name": tag,
             "target_commitish": "main",
@@ -896,7 +896,7 @@ def workflow_runs():
             if index % 5 == 2
             else [],
             "run_started_at": created,
-            "triggering_actor": user(9 if index % 4 == 3 else index % 16 + 1),
+            "triggering_actor": nested(user(9 if index % 4 == 3 else index % 16 + 1), index % 6 == 0),
             "jobs_url": f"{url}/jobs",
             "logs_url": f"{url}/logs",
             "check_suite_url": f"{API}/repos/{ORG}/{REPO}/check-suites/{suite}",
