@@ -62,6 +62,19 @@ def test_a_version_that_it_does_not_speak_is_refused(tmp_path: Path) -> None:
         "row = {}\ndef rows():\n    for i in range(2500):\n        row['id'] = i\n        yield row\nreturn rows(), {}",
         "def rows():\n    for i in range(2500):\n        row = {'id': i}\n        yield row\n        row.clear()\n"
         "return rows(), {}",
+        "return iter([{'id': i} for i in range(2500)]), {}",
+        # A page is used again once it has been handed out, and its records with it.
+        "page = [{} for _ in range(100)]\ndef rows():\n    for start in range(0, 2500, 100):\n"
+        "        for i, row in enumerate(page):\n            row['id'] = start + i\n"
+        "        yield from page\nreturn rows(), {}",
+        # One of a list here and there, through several generators.
+        "def page(start):\n    yield {'id': start}\n    yield from [{'id': start + i} for i in range(1, 49)]\n"
+        "    yield {'id': start + 49}\n"
+        "def rows():\n    for start in range(0, 2500, 50):\n        yield from page(start)\nreturn rows(), {}",
+        "def rows():\n    yield from [{'id': i} for i in range(2500)]\n    yield from []\nreturn rows(), {}",
+        # An iterator over a list that somebody else takes from as well.
+        "left = iter([{'id': i} for i in range(-1, 2500)])\nnext(left)\ndef rows():\n    for row in left:\n"
+        "        yield row\n        if row['id'] == 70:\n            break\n    yield from left\nreturn rows(), {}",
     ],
 )
 @pytest.mark.parametrize("encoder", ["orjson", "json"])

@@ -84,17 +84,21 @@ def _fast() -> Encoder:
         try:
             text: bytes = dumps(value, convert, options)
         except (TypeError, ValueError, RecursionError):
+            if type(value) is list and len(value) > 1:
+                # One record must not make all of them slow.
+                return b"[" + b",".join(map(encode, value)) + b"]"
             return exact(value)
         nulls = text.count(b"null")
         if nulls:
+            found = 0
             if type(value) is dict:
-                found = 0
                 for key in learned:
                     if value.get(key, 0) is None:
                         found += 1
-                if found == nulls:
-                    return text
-            if not are_nones(nulls, value, learned) and not all_finite(value):
+            else:
+                for key in learned:
+                    found += len([0 for record in value if record.get(key, 0) is None])
+            if found != nulls and not are_nones(nulls, value, learned) and not all_finite(value):
                 return exact(value)
         return text
 
@@ -102,18 +106,26 @@ def _fast() -> Encoder:
 
 
 _MOST_LEARNED = 16
+_LOOKED_AT = 10
 
 
 def are_nones(nulls: int, value: Any, learned: list[str]) -> bool:
     """Whether all `null`s of a record, or of a list of records, are values of theirs that are None."""
     try:
         if type(value) is not dict:
+            for record in value[:_LOOKED_AT]:
+                learn(record, learned)
             return nulls == sum(countOf(record.values(), None) for record in value)
-        if len(learned) < _MOST_LEARNED:
-            learned += [key for key, member in value.items() if member is None and key not in learned]
+        learn(value, learned)
         return nulls == countOf(value.values(), None)
     except Exception:  # a value that cannot be compared, such as an array
         return False
+
+
+def learn(record: dict[Any, Any], learned: list[Any]) -> None:
+    """Adds the keys of a record whose values are None."""
+    if len(learned) < _MOST_LEARNED:
+        learned += [key for key, member in record.items() if member is None and key not in learned]
 
 
 def choose(prefer: str | None = None) -> Encoder:

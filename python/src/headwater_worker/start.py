@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from importlib.util import cache_from_source
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .arguments import Arguments
@@ -29,6 +30,8 @@ GC_THRESHOLD = 50_000
 def main(given: list[str]) -> NoReturn:
     """Runs the worker."""
     arguments = Arguments(given)
+    if sys.dont_write_bytecode:
+        compile_own_files()
     # Before the connector's code is loaded, which may set what it likes.
     gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
     if os.environ.get("HEADWATER_SIMULATOR"):
@@ -51,6 +54,20 @@ def _session(arguments: Arguments, redact: Redactor) -> Session:
     from .write_back import WriteBackSession
 
     return WriteBackSession(arguments, redact, arguments.write_back)
+
+
+def compile_own_files() -> None:
+    """Compiles the worker's own files, once: where the environment says that Python is to keep no bytecode, each start
+    would do it again. What the user has is left alone.
+    """
+    own = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.dirname(own)
+    # The last one to be compiled.
+    done = cache_from_source(os.path.join(own, "values.py"))
+    if not os.path.exists(done) and os.access(root, os.W_OK):
+        from compileall import compile_dir
+
+        compile_dir(root, quiet=2)
 
 
 class Worker:
