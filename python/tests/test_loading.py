@@ -91,7 +91,7 @@ def test_several_classes_or_none_are_an_error_that_lists_what_was_found(tmp_path
     assert "holds no concrete class" in describe("--path", empty)["error"]["message"]
     with worker("--path", folder) as client:
         client.result("hello", protocols=[1])
-        assert client.error("open", options={}, secrets=[], table=None)["kind"] == "bug"
+        assert client.error("open", options={}, secrets=[], table=None)["kind"] == "no_connector"
 
 
 def test_of_classes_derived_from_each_other_the_last_is_taken(tmp_path: Path) -> None:

@@ -140,6 +140,91 @@ def test_everything_in_all_is_there() -> None:
     assert all(hasattr(interface, name) for name in interface.__all__)
 
 
+STANDS_IN = "headwater_worker" in str(types.__file__)
+
+
+@pytest.mark.skipif(not STANDS_IN, reason="PySpark itself is here, and reads DDL with a session only")
+def test_types_are_read_from_ddl() -> None:
+    def check(ddl: str, expected: Any) -> None:
+        assert types.DataType.fromDDL(ddl) == expected
+
+    check("bigint", LongType())
+    check(" Decimal ( 12 , 3 ) ", types.DecimalType(12, 3))
+    check("numeric", types.DecimalType())
+    check("varchar(7)", types.VarcharType(7))
+    check("timestamp_ntz", types.TimestampNTZType())
+    check("array<map<string, tinyint>>", types.ArrayType(types.MapType(StringType(), types.ByteType())))
+    inner = StructType().add("x", LongType(), False).add("y z", StringType())
+    check("struct<x: long not null, `y z`: string>", inner)
+    check("struct<>", StructType())
+    expected = (
+        StructType().add("a", LongType(), False, {"comment": "it's"}).add("s", inner).add("i", "interval day to second")
+    )
+    check(
+        "a BIGINT NOT NULL COMMENT 'it\\'s', s struct<x: bigint NOT NULL,`y z` STRING>, i INTERVAL DAY TO SECOND",
+        expected,
+    )
+    check("date date, `in``t` int", StructType().add("date", "date").add("in`t", "integer"))
+
+
+@pytest.mark.skipif(not STANDS_IN, reason="PySpark itself is here, with texts of its own")
+def test_ddl_that_is_none_is_told() -> None:
+    for ddl in (
+        "",
+        "nothing",
+        "a",
+        "a int,",
+        "array<int",
+        "decimal(x)",
+        "a int b int",
+        "a int comment x",
+        "a ?",
+        "int int int",
+    ):
+        with pytest.raises(ValueError, match="neither a type"):
+            types.DataType.fromDDL(ddl)
+
+
+def test_variants_have_the_binary_form_of_spark() -> None:
+    # As the reference implementation wrote it.
+    variant = types.VariantVal.parseJson('{"a":1}')
+    assert (variant.value, variant.metadata) == (base64.b64decode("AgEAAAIMAQ=="), base64.b64decode("AQEAAWE="))
+    document: dict[str, Any] = {
+        "b": [1, -300, 70_000, 2**40, 10**30, 1.5, None, True, False, "x" * 100],
+        "a": {"é": "", "b": {}},
+        "c": [],
+    }
+    document["many"] = [{f"k{i}": i} for i in range(300)]
+    variant = types.VariantVal.parseJson(json.dumps(document))
+    again = types.VariantVal(variant.value, variant.metadata)
+    if STANDS_IN:
+        assert again.toPython() == document and json.loads(again.toJson()) == document
+    else:
+        # PySpark reads ours.
+        assert again.toPython() == {**document, "b": [*document["b"][:4], decimal.Decimal(10**30), *document["b"][5:]]}
+
+
+def test_variants_hold_more_than_json() -> None:
+    def value(hexadecimal: str) -> Any:
+        return types.VariantVal(bytes.fromhex(hexadecimal), b"\x01\x00\x00").toPython()
+
+    assert value("20 02 96000000") == decimal.Decimal("1.50")
+    assert value("2c d54d0000") == datetime.date(2024, 7, 21)
+    assert value("34 0100000000000000") == datetime.datetime(1970, 1, 1, 0, 0, 0, 1)
+    assert value("3c 02000000 00ff") == b"\x00\xff"
+    assert value("38 0000c03f") == 1.5
+    assert value("05 61") == "a"
+
+
+@pytest.mark.skipif(not STANDS_IN, reason="PySpark itself is here, with texts of its own")
+def test_bytes_that_are_no_variant_are_told() -> None:
+    for hexadecimal in ("", "0c", "fc00", "0203000102", "40 ff000000 61"):
+        with pytest.raises(ValueError, match="variant"):
+            types.VariantVal(bytes.fromhex(hexadecimal), b"\x01\x00\x00").toPython()
+    with pytest.raises(ValueError, match="metadata"):
+        types.VariantVal(b"\x00", b"").toPython()
+
+
 # --- specs
 
 SPEC: dict[str, Any] = {
@@ -428,7 +513,7 @@ class InvalidURL(ValueError):
         (RuntimeError("x"), "exception", "backoff", None),
         (OSError("x"), "exception", "backoff", None),
         (Exception(), "exception", "backoff", None),
-        (KeyboardInterrupt(), "cancelled", None, None),
+        (KeyboardInterrupt(), "exception", "never", None),
         (errors.ContractError("x"), "bug", None, None),
         (interface.AgentError(interface.ErrorCode.NOT_FOUND, "x"), "rejected", None, None),
         (interface.AgentError("RATE_LIMITED", "x"), "rate_limited", None, None),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections import OrderedDict
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -480,3 +483,64 @@ class Moves(Base):
     with worker("--path", write(tmp_path / "moves", moves=text)) as client:
         client.open()
         assert client.read("t", {}) == ([{"id": 0}, {"id": 1}, {"id": 2}], {"at": [0]})
+
+
+@pytest.mark.parametrize("encoder", ["orjson", "json"])
+@pytest.mark.parametrize("shape", ["return rows, {}", "return iter(rows), {}", "return (r for r in rows), {}"])
+def test_containers_in_columns_of_text_are_printed_as_python_prints_them(
+    tmp_path: Path, shape: str, encoder: str
+) -> None:
+    hide = "import sys\nsys.modules['orjson'] = None\n" if encoder == "json" else ""
+    body = """from collections import namedtuple, OrderedDict
+from decimal import Decimal
+Point = namedtuple("Point", "x y")
+values = [(1, "2"), {7}, [1, None, (True,)], {"a": Decimal("1.50"), "b": {b"x": 1.0}}, Point(1, 2), "as it is", 5, None,
+          Decimal("1.50"), frozenset(), OrderedDict(a=1)]
+rows = [{"t": v, "other": v, "n": i} for i, v in enumerate(values)] + [{"n": -1}] + [{"t": "x"}] * 40
+"""
+    with worker("--path", one(tmp_path, body + shape, hide)) as client:
+        client.open()
+        records, _ = client.read("t", text_columns=["t", "absent"])
+        assert [r.get("t") for r in records][:12] == [
+            "(1, '2')",
+            "{7}",
+            "[1, None, (True,)]",
+            "{'a': Decimal('1.50'), 'b': {b'x': 1.0}}",
+            "Point(x=1, y=2)",
+            "as it is",
+            5,
+            None,
+            "1.50",
+            "frozenset()",
+            str(OrderedDict(a=1)),
+            None,
+        ]
+        # Columns of other types keep their lists and objects.
+        assert [r["other"] for r in records[:5]] == [
+            [1, "2"],
+            [7],
+            [1, None, [True]],
+            {"a": "1.50", "b": {"eA==": 1.0}},
+            [1, 2],
+        ]
+        assert len(records) == 52 and "t" not in records[11]
+
+
+def test_an_interrupt_that_the_connector_raises_itself_is_its_error(tmp_path: Path) -> None:
+    with worker("--path", one(tmp_path, "raise KeyboardInterrupt('enough')")) as client:
+        client.open()
+        error = client.error("read_table", table="t", start=None, options={})
+        assert (error["kind"], error["class"], error["retry"]) == ("exception", "KeyboardInterrupt", "never")
+        assert "nobody had interrupted it (enough)" in error["message"] and error["trace"]
+        assert client.result("list_tables") == ["t"]
+
+
+def test_own_files_are_compiled_where_python_is_to_keep_no_bytecode(tmp_path: Path) -> None:
+    shutil.copytree(SRC, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    connector = one(tmp_path / "c", "return [], {}")
+    more = {"PYTHONPATH": str(tmp_path / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    with worker("--path", connector, **more) as client:
+        client.open()
+    for module in ("headwater_worker/session.py", "databricks/labs/community_connector/interface/__init__.py"):
+        assert Path(cache_from_source(str(tmp_path / "src" / module))).is_file()
+    assert not list((tmp_path / "c").rglob("*.pyc"))

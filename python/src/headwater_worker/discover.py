@@ -97,7 +97,7 @@ def _named(place: Place, wanted: str) -> Found:
             if found.cls.__name__ == class_name:
                 return found
         tried.append(name)
-    raise RequestError("bug", f"there is no class {class_name} in {' or '.join(tried)}")
+    raise RequestError("no_connector", f"there is no class {class_name} in {' or '.join(tried)}")
 
 
 def _module_names(place: Place, module_name: str) -> list[str]:
@@ -168,9 +168,9 @@ def _only(candidates: list[type], where: str, notes: list[str], merged: bool) ->
         return Found(candidates[0], merged, candidates)
     if candidates:
         names = ", ".join(sorted(f"{c.__module__}:{c.__qualname__.rpartition('.')[2]}" for c in candidates))
-        raise RequestError("bug", f"{where} holds several connector classes: {names}; choose one with --class")
+        raise RequestError("no_connector", f"{where} holds several connector classes: {names}; choose one with --class")
     more = "".join(f"; {note}" for note in notes)
-    raise RequestError("bug", f"{where} holds no concrete class that is derived from LakeflowConnect{more}")
+    raise RequestError("no_connector", f"{where} holds no concrete class that is derived from LakeflowConnect{more}")
 
 
 def file_of(cls: type) -> str | None:

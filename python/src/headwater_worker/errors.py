@@ -33,6 +33,7 @@ _CONNECTIONS |= {"NewConnectionError", "IncompleteRead", "TransportError", "gaie
 _BAD_BODIES = {"InvalidJSONError", "ContentDecodingError"}
 _NOT_AGAIN = {"NotImplementedError", "ValueError", "LookupError", "TypeError", "AttributeError", "ImportError"}
 _NOT_AGAIN |= {"AssertionError", "SyntaxError", "NameError", "ArithmeticError", "RecursionError", "SystemExit"}
+_NOT_AGAIN |= {"KeyboardInterrupt"}
 _AGENT_KINDS = {
     "INVALID_ARGUMENT": "rejected",
     "NOT_FOUND": "rejected",
@@ -44,11 +45,13 @@ _AGENT_KINDS = {
 }
 
 
-def describe(error: BaseException, own_folder: str | None, redact: Redact) -> dict[str, Any]:
-    """The `error` member for an exception; `own_folder` holds the connector's files."""
+def describe(error: BaseException, own_folder: str | None, redact: Redact, interrupted: bool = False) -> dict[str, Any]:
+    """The `error` member for an exception; `own_folder` holds the connector's files, `interrupted` says whether
+    Headwater has sent an interrupt.
+    """
     if isinstance(error, RequestError):
         return {"kind": error.kind, "message": redact(str(error)), **error.more}
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt) and interrupted:
         return {"kind": "cancelled", "message": "interrupted"}
     kind, more = _classify(error)
     told: dict[str, Any] = {"kind": kind, "message": redact(_message(error))[:MESSAGE_CHARS]}
@@ -164,9 +167,15 @@ def _seconds(given: str) -> float | None:
     return min(max(seconds, 0.0), 86_400.0) if seconds == seconds else None
 
 
+def _said(error: BaseException) -> str:
+    return f" ({error})" if error.args else ""
+
+
 def _text(error: BaseException) -> str:
     if isinstance(error, KeyError) and len(error.args) == 1:
         return f"key {error.args[0]!r} is missing"
+    if isinstance(error, KeyboardInterrupt):
+        return f"the connector raised KeyboardInterrupt, and nobody had interrupted it{_said(error)}"
     if isinstance(error, SystemExit):
         return f"the connector tried to end the process (exit code {error.code!r})"
     try:

@@ -88,7 +88,7 @@ def place_of(path: str | None, module: str | None, name: str | None, repo: str |
     assert path is not None
     if os.path.isfile(path):
         if not path.endswith(".py"):
-            raise RequestError("bug", f"{path} is not a Python file")
+            raise RequestError("no_connector", f"{path} is not a Python file")
         folder, base = os.path.split(path)
         package = f"{SOURCES}.{_identifier(name or base.removesuffix('.py'))}"
         place = Place(package, folder, path)
@@ -96,7 +96,7 @@ def place_of(path: str | None, module: str | None, name: str | None, repo: str |
         folder = _package_folder(path, name)
         place = Place(f"{SOURCES}.{_name_of(folder, name)}", folder, None)
     else:
-        raise RequestError("bug", f"there is no file or folder {path}")
+        raise RequestError("no_connector", f"there is no file or folder {path}")
     if place.folder not in sys.path:
         # Behind everything else: some import their helpers as top-level modules.
         sys.path.append(place.folder)
@@ -111,9 +111,9 @@ def _installed(module: str) -> Place:
     try:
         spec = find_spec(module)
     except ImportError as error:
-        raise RequestError("bug", f"module {module} cannot be found: {error}") from error
+        raise RequestError("no_connector", f"module {module} cannot be found: {error}") from error
     if spec is None:
-        raise RequestError("bug", f"module {module} is not installed in {sys.prefix}")
+        raise RequestError("no_connector", f"module {module} is not installed in {sys.prefix}")
     folders = spec.submodule_search_locations
     if folders:
         return Place(module, os.path.realpath(next(iter(folders))), None)
@@ -174,9 +174,11 @@ def _package_folder(path: str, name: str | None) -> str:
     if len(folders) == 1:
         return folders[0]
     if not folders:
-        raise RequestError("bug", f"no Python file in {path} mentions LakeflowConnect: this is no connector's folder")
+        raise RequestError(
+            "no_connector", f"no Python file in {path} mentions LakeflowConnect: this is no connector's folder"
+        )
     names = ", ".join(sorted(os.path.relpath(f, path) for f in folders))
-    raise RequestError("bug", f"{path} holds several connectors ({names}): name the folder of one of them")
+    raise RequestError("no_connector", f"{path} holds several connectors ({names}): name the folder of one of them")
 
 
 def is_below(folder: str, parent: str) -> bool:

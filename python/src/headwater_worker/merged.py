@@ -56,7 +56,7 @@ def classes_registered_by(module: ModuleType) -> Iterator[list[type]]:
     module.register_lakeflow_source(spark)
     sources = spark.dataSource
     if not sources.registered:
-        raise RequestError("bug", f"register_lakeflow_source in {module.__file__} registers no data source")
+        raise RequestError("no_connector", f"register_lakeflow_source in {module.__file__} registers no data source")
     for source in sources.registered:
         named = getattr(source, "_lakeflow_connect_cls", None)
         if isinstance(named, type):

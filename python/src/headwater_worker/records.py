@@ -12,6 +12,7 @@ from .channel import Channel
 from .encode import Encoder
 from .errors import ContractError
 from .plain import as_mapping
+from .printed import TextColumns
 
 FRAME_RECORDS = 1_000
 FRAME_BYTES = 512 * 1024
@@ -52,6 +53,7 @@ class Pump:
         self._waiting = 0
         # Records of this read that have been sent.
         self._sent = 0
+        self._text = TextColumns(())
         self._request: int | None = None
         self._since = 0.0
         # The main thread is in the connector, and what waits is whole.
@@ -59,10 +61,11 @@ class Pump:
         # Another thread may be sending what waits. Together these two spare a lock for each record.
         self._overdue = False
 
-    def run(self, request: int, records: Iterable[Any], encode: Encoder) -> None:
-        """Takes every record, once, and sends it."""
+    def run(self, request: int, records: Iterable[Any], encode: Encoder, text: Iterable[str] = ()) -> None:
+        """Takes every record, once, and sends it. `text` names the columns of the table that take text."""
         self._request = request
         self._sent = 0
+        self._text = TextColumns(text)
         self._since = monotonic()
         try:
             if type(records) is list or type(records) is tuple:
@@ -78,7 +81,7 @@ class Pump:
                 self._buffer.seek(0)
 
     def _take_each(self, records: Iterable[Any], encode: Encoder) -> None:
-        write = self._buffer.write
+        write, in_record = self._buffer.write, self._text.look()
         size, stop = 0, 1
         iterator = iter(records)
         self._pulling = True
@@ -89,6 +92,8 @@ class Pump:
                     size = 0
             if type(record) is not dict:
                 record = _object(record, self._sent + self._waiting)
+            if in_record is not None:
+                record = in_record(record)
             text = encode(record)
             write(text)
             write(b",")
@@ -112,7 +117,7 @@ class Pump:
         fits = _FIRST_PIECE
         while place < len(records):
             part = records[place : place + max(1, min(fits, FRAME_RECORDS - self._waiting))]
-            body = encode(_objects(part, self._sent + self._waiting))
+            body = encode(self._text.in_records(_objects(part, self._sent + self._waiting)))
             self._buffer.write(memoryview(body)[1:-1])
             self._buffer.write(b",")
             place += len(part)
@@ -129,7 +134,7 @@ class Pump:
         piece, at = _FIRST_PIECE, 0
         while at < len(records):
             part = records[at : at + piece]
-            body = encode(_objects(part, at))
+            body = encode(self._text.in_records(_objects(part, at)))
             if len(body) > 2 * FRAME_BYTES and len(part) > 1:
                 piece = max(1, len(part) // 2)
                 continue

@@ -18,6 +18,8 @@ class Read:
     def __init__(self, records: Any, end: Any) -> None:
         self.records = records
         self.end = end
+        # Columns of the table that take text.
+        self.text_columns: list[str] = []
 
 
 class Session:
@@ -45,7 +47,11 @@ class Session:
             raise RequestError("unknown_call", f"this worker does not know the call {name!r}")
         if name not in ("hello", "spec", "open") and not self._opened:
             raise RequestError("protocol", f"{name} came before a successful open")
-        return answer(request)
+        result = answer(request)
+        if isinstance(result, Read):
+            columns = request.get("text_columns") or []
+            result.text_columns = [name for name in columns if isinstance(name, str)]
+        return result
 
     def place(self) -> Place:
         """Where the connector's code is."""

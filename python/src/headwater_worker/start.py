@@ -62,7 +62,7 @@ def compile_own_files() -> None:
     """
     own = os.path.dirname(os.path.abspath(__file__))
     root = os.path.dirname(own)
-    # The last one to be compiled.
+    # Among the last that are compiled.
     done = cache_from_source(os.path.join(own, "values.py"))
     if not os.path.exists(done) and os.access(root, os.W_OK):
         from compileall import compile_dir
@@ -133,12 +133,12 @@ class Worker:
         if self._pump is None:
             self._pump = Pump(self._channel)
         # What an encoder learns of records holds for one table.
-        self._pump.run(number, result.records, choose())
+        self._pump.run(number, result.records, choose(), result.text_columns)
         return {"id": number, "end": result.end}
 
     def _describe(self, error: BaseException) -> dict[str, Any]:
         try:
-            return describe(error, self._session.own_files, self._redact)
+            return describe(error, self._session.own_files, self._redact, self._channel.interrupted)
         except Exception as failure:
             kind = type(error).__name__
             return {"kind": "exception", "class": kind, "message": f"it cannot be shown: {type(failure).__name__}"}

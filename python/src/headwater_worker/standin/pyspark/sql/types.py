@@ -90,8 +90,10 @@ class DataType:
 
     @classmethod
     def fromDDL(cls, ddl: str) -> DataType:
-        """Not supported without PySpark."""
-        raise NotImplementedError("types are read from DDL only where PySpark is installed; write them as objects")
+        """The type that SQL writes so; a list of columns is a struct."""
+        from ._ddl import parse
+
+        return parse(ddl)
 
 
 class NullType(DataType):
@@ -296,40 +298,65 @@ class VariantType(AtomicType):
 
 
 class VariantVal:
-    """Any JSON as a value. PySpark keeps its binary form; here it is kept as it was read."""
+    """Any JSON as a value, in Spark's binary form; one that was read from JSON keeps its text as well."""
 
     def __init__(self, value: bytes, metadata: bytes) -> None:
-        raise NotImplementedError("the binary form of a variant needs PySpark; VariantVal.parseJson reads its text")
+        self._bytes: tuple[bytes, bytes] | None = (bytes(value), bytes(metadata))
+        self._json: str | None = None
 
     @classmethod
     def parseJson(cls, json_str: str) -> VariantVal:
         """The variant from JSON text."""
         variant = cls.__new__(cls)
         json.loads(json_str)
+        variant._bytes = None
         variant._json = json_str.strip()
         return variant
 
-    _json: str
+    def _binary(self) -> tuple[bytes, bytes]:
+        from ._variant import encode
+
+        if self._bytes is None:
+            self._bytes = encode(json.loads(self._json or "null"))
+        return self._bytes
+
+    @property
+    def value(self) -> bytes:
+        """The value in binary form."""
+        return self._binary()[0]
+
+    @property
+    def metadata(self) -> bytes:
+        """The names of the value's members in binary form."""
+        return self._binary()[1]
 
     def toPython(self) -> Any:
         """The variant as Python values."""
-        return json.loads(self._json)
+        if self._json is not None:
+            return json.loads(self._json)
+        from ._variant import decode
+
+        return decode(*self._binary())
 
     def toJson(self, zone_id: str = "UTC") -> str:
         """The variant as JSON text."""
+        if self._json is None:
+            from ._variant import json_value
+
+            self._json = json.dumps(self.toPython(), separators=(",", ":"), ensure_ascii=False, default=json_value)
         return self._json
 
     def __str__(self) -> str:
-        return self._json
+        return self.toJson()
 
     def __repr__(self) -> str:
-        return f"VariantVal.parseJson({self._json!r})"
+        return f"VariantVal({self.value!r}, {self.metadata!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, VariantVal) and self._json == other._json
+        return isinstance(other, VariantVal) and self._binary() == other._binary()
 
     def __hash__(self) -> int:
-        return hash(self._json)
+        return hash(self._binary())
 
 
 def _checked(data_type: Any, what: str) -> DataType:
