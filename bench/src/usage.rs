@@ -1,5 +1,7 @@
 //! What this process has used so far, as the kernel counts it.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -15,17 +17,27 @@ pub(crate) struct Usage {
 impl Usage {
     /// Reads `/proc/self`.
     pub(crate) fn of_this_process() -> Result<Self> {
-        let stat =
-            std::fs::read_to_string("/proc/self/stat").context("no /proc/self/stat: figures need Linux")?;
-        // The name of the process may hold spaces; what follows its closing bracket does not.
-        let fields: Vec<&str> =
-            stat.rsplit_once(')').context("odd /proc/self/stat")?.1.split_whitespace().collect();
-        let ticks: u32 = fields
-            .get(11..13)
-            .context("short /proc/self/stat")?
-            .iter()
-            .map(|t| t.parse::<u32>())
-            .sum::<Result<_, _>>()?;
+        let own = Stat::read("self")?;
+        Self::with_ticks(own.ticks(Stat::OWN)?)
+    }
+
+    /// As [`Usage::of_this_process`], with the CPU seconds of the processes that it has started, alive or ended.
+    pub(crate) fn with_children() -> Result<Self> {
+        let own = Stat::read("self")?;
+        let mut ticks = own.ticks(Stat::WITH_ENDED_CHILDREN)?;
+        let parent = std::process::id().to_string();
+        for process in std::fs::read_dir("/proc")?.flatten() {
+            let name = process.file_name();
+            // What is no process, or ends meanwhile, is counted by nobody, and is of no weight.
+            let Some(Ok(child)) = name.to_str().map(Stat::read) else { continue };
+            if child.0.get(1) == Some(&parent) {
+                ticks += child.ticks(Stat::WITH_ENDED_CHILDREN)?;
+            }
+        }
+        Self::with_ticks(ticks)
+    }
+
+    fn with_ticks(ticks: u32) -> Result<Self> {
         let status = std::fs::read_to_string("/proc/self/status")?;
         let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
         let kib: u64 = peak.trim().trim_end_matches(" kB").parse()?;
@@ -35,34 +47,33 @@ impl Usage {
         Ok(Self { cpu_secs: f64::from(ticks) / 100.0, peak_rss_bytes: kib * 1024, read_bytes })
     }
 
-    /// As [`Usage::of_this_process`], with the CPU seconds of the processes that it has started, alive or ended.
-    pub(crate) fn with_children() -> Result<Self> {
-        let own = std::process::id().to_string();
-        let mut ticks: u64 = 0;
-        for process in std::fs::read_dir("/proc")?.flatten() {
-            // One that ends meanwhile has been counted by nobody, and is of no weight.
-            let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { continue };
-            let fields: Vec<&str> =
-                stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-            let counted = match process.file_name().to_str() {
-                // What has ended stands behind the process's own.
-                Some(name) if name == own => fields.get(13..15),
-                _ if fields.get(1) == Some(&own.as_str()) => fields.get(11..15),
-                _ => continue,
-            };
-            for count in counted.context("short /proc/<pid>/stat")? {
-                ticks += count.parse::<u64>()?;
-            }
-        }
-        let mut usage = Self::of_this_process()?;
-        usage.cpu_secs += f64::from(u32::try_from(ticks)?) / 100.0;
-        Ok(usage)
-    }
-
     pub(crate) fn to_json(self, wall_secs: f64, rows: u64) -> Value {
         json!({
             "cpu_secs": self.cpu_secs, "peak_rss_bytes": self.peak_rss_bytes, "read_bytes": self.read_bytes,
             "wall_secs": wall_secs, "rows": rows,
         })
+    }
+}
+
+/// The fields of a process's `stat` behind its name.
+struct Stat(Vec<String>);
+
+impl Stat {
+    /// User and system time.
+    const OWN: Range<usize> = 11..13;
+    /// The same, and that of its children that have ended and been waited for.
+    const WITH_ENDED_CHILDREN: Range<usize> = 11..15;
+
+    fn read(process: &str) -> Result<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))
+            .context("no /proc/<pid>/stat: figures need Linux")?;
+        // The name of the process may hold spaces; what follows its closing bracket does not.
+        let fields = stat.rsplit_once(')').context("odd /proc/<pid>/stat")?.1;
+        Ok(Self(fields.split_whitespace().map(str::to_owned).collect()))
+    }
+
+    fn ticks(&self, fields: Range<usize>) -> Result<u32> {
+        let counts = self.0.get(fields).context("short /proc/<pid>/stat")?;
+        Ok(counts.iter().map(|count| count.parse::<u32>()).sum::<Result<_, _>>()?)
     }
 }

@@ -263,6 +263,19 @@ pub(crate) enum Connector {
     /// Remove a connector from the project, with what was fetched for it
     #[command(after_help = "Examples:\n  headwater connector remove my_source")]
     Remove(ConnectorName),
+    /// Remove environments and commits of connectors that nothing refers to any more
+    ///
+    /// They stay behind when requirements change, when `connector update` moves to another commit, and when Headwater
+    /// itself is updated. What a running process uses stays.
+    #[command(after_help = "Examples:\n  headwater connector prune --dry-run\n  headwater connector prune")]
+    Prune(ConnectorPrune),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectorPrune {
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use serde_json::json;
 
 pub(crate) use redact::Redactor;
 pub(crate) use rows::RowPrinter;
@@ -171,8 +172,11 @@ impl Out {
         }
     }
 
-    /// Warns on stderr, unless `--quiet`.
+    /// Warns on stderr, unless `--quiet`: for a program as a line of JSON.
     pub(crate) fn warn(&self, text: &str) {
+        if self.0.json {
+            return self.say(&json!({"event": "warning", "message": text}).to_string());
+        }
         self.say(&format!("{} {text}", self.style(Style::Yellow, "warning:")));
     }
 

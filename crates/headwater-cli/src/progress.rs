@@ -126,6 +126,15 @@ fn metrics_text(metrics: &FlowMetrics, elapsed: Duration) -> String {
     )
 }
 
+/// Warns of something before the update begins: as one of its events with `--json`.
+pub(crate) fn warn_before(out: &Out, message: &str) {
+    if out.is_json() {
+        Progress::new(out).event("warning", None, json!({"message": message}));
+    } else {
+        out.warn(message);
+    }
+}
+
 impl Observer for Progress {
     fn update_state(&self, state: UpdateState) {
         if self.out.is_json() {

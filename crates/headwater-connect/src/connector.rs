@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use crate::{ConnectorError, Offset, Options, PageStream, Profile, StructType, TableMetadata};
+use crate::{ConnectorError, Offset, Options, PageStream, Partition, Profile, StructType, TableMetadata};
 
 /// Reads one source for one table during one update.
 ///
@@ -88,6 +88,12 @@ pub trait Connector: Send + Sync {
         0
     }
 
+    /// Counts the calls that this instance has made again without a word to its caller, because a process of its own
+    /// had died.
+    fn retries(&self) -> u64 {
+        0
+    }
+
     /// Partitioned batch reads, where the connector can.
     fn partitions(&self) -> Option<&dyn SupportsPartition> {
         None
@@ -113,9 +119,6 @@ pub trait Connector: Send + Sync {
         0
     }
 }
-
-/// One part of a table's records: the connector's own JSON object.
-pub type Partition = serde_json::Map<String, serde_json::Value>;
 
 /// Reads the snapshot of a table in parts that may be read at the same time.
 ///

@@ -146,6 +146,12 @@ pub enum ConnectorError {
         #[source]
         source: Box<Exception>,
     },
+    /// Where a connector should be there is none, or more than one.
+    #[error("no connector to run: {what}")]
+    NoConnector {
+        /// What was found.
+        what: String,
+    },
     /// The process of a connector could not be started.
     #[error("the connector's worker cannot be started: {command}")]
     NotStarted {
@@ -226,6 +232,7 @@ impl ConnectorError {
             | ConnectorError::Untrusted { .. }
             | ConnectorError::Rejected { .. }
             | ConnectorError::AnswerTooLarge { .. }
+            | ConnectorError::NoConnector { .. }
             | ConnectorError::NotStarted { .. }
             | ConnectorError::InvalidOffset { .. } => Blame::Configuration,
             ConnectorError::RateLimited { .. }

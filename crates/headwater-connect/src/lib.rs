@@ -18,6 +18,7 @@ mod metadata;
 mod offset;
 mod options;
 mod page;
+mod partition;
 mod profile;
 pub mod protocol;
 mod schema;
@@ -26,7 +27,7 @@ mod serve;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use connector::{
-    AgentOperation, AgentParameter, Connector, ConnectorFactory, Partition, SupportsAgent,
+    AgentOperation, AgentParameter, Connector, ConnectorFactory, SupportsAgent,
     SupportsNamespaces, SupportsPartition, SupportsPartitionedStream,
 };
 pub use error::{Blame, BoxError, ConnectorError, Retry};
@@ -35,6 +36,7 @@ pub use metadata::{IngestionType, TableMetadata};
 pub use offset::{Offset, OffsetError};
 pub use options::{Options, Secret};
 pub use page::{JsonPointer, Page, PageStream, ReadItem};
+pub use partition::Partition;
 pub use profile::Profile;
 pub use schema::{DataType, SchemaError, StructField, StructType};
 #[cfg(feature = "serve")]

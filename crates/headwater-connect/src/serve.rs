@@ -357,35 +357,33 @@ fn alive(connector: Option<&dyn Connector>) -> Message {
 /// Starts a read.
 fn read<'a>(connector: &'a dyn Connector, call: &'a Call) -> Result<PageStream<'a>, Failure> {
     match call {
-        Call::ReadTable { table, start, options } => Ok(connector.read_table(table, start.as_ref(), options)),
-        Call::ReadTableDeletes { table, start, options } => {
+        Call::ReadTable { table, start, options, .. } => Ok(connector.read_table(table, start.as_ref(), options)),
+        Call::ReadTableDeletes { table, start, options, .. } => {
             Ok(connector.read_table_deletes(table, start.as_ref(), options))
         }
-        Call::ReadPartition { table, partition, options, stream } => {
+        Call::ReadPartition { table, partition, options, stream, .. } => {
             part(connector, table, partition, options, *stream)
         }
         call => Err(unknown(call)),
     }
 }
 
-/// Starts the read of a part. What it borrows has to live as long as its stream, so the part is moved into it.
+/// Starts the read of a part.
 fn part<'a>(
     connector: &'a dyn Connector,
     table: &'a str,
-    partition: &RawValue,
+    partition: &'a Partition,
     options: &'a Options,
     stream: bool,
 ) -> Result<PageStream<'a>, Failure> {
-    let partition: Partition = serde_json::from_str(partition.get())
-        .map_err(|error| Failure::new(FailureKind::Protocol, format!("the part is no object: {error}")))?;
     if connector.partitions().is_none() && connector.partitioned_stream().is_none() {
         return Err(Failure::new(FailureKind::UnknownCall, "this connector reads no parts"));
     }
     Ok(Box::pin(async_stream::try_stream! {
         let mut pages = match (connector.partitions(), connector.partitioned_stream()) {
-            (None, Some(parts)) => parts.read_partition(table, &partition, options),
-            (Some(_), Some(parts)) if stream => parts.read_partition(table, &partition, options),
-            (Some(parts), _) => parts.read_partition(table, &partition, options),
+            (None, Some(parts)) => parts.read_partition(table, partition, options),
+            (Some(_), Some(parts)) if stream => parts.read_partition(table, partition, options),
+            (Some(parts), _) => parts.read_partition(table, partition, options),
             (None, None) => return,
         };
         while let Some(item) = pages.next().await {

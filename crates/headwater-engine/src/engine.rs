@@ -407,6 +407,7 @@ impl Update<'_> {
             plan: None,
             ended: 0,
             in_doubt: None,
+            silent_retries: 0,
         }
     }
 

@@ -2,7 +2,6 @@
 //! leaves it to the spec to make tables of the answer.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use headwater_connect::{Connector, ConnectorError, Retry, SupportsNamespaces};
@@ -113,32 +112,23 @@ async fn list(request: &UpdateRequest, retry: RetryPolicy) -> Result<Listing, Up
     let connector = loop {
         match request.factory.connect(&request.connection).await {
             Ok(connector) => break connector,
-            Err(source) => match retries.pause(&source) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => {
-                    let connection = pipeline.connection_name().to_owned();
-                    return Err(UpdateError::Connect { connection, source });
-                }
-            },
+            Err(error) => retries.pause(error).await.map_err(|source| UpdateError::Connect {
+                connection: pipeline.connection_name().to_owned(),
+                source,
+            })?,
         }
     };
     listing.namespaces = connector.namespaces().map(|_| BTreeSet::new());
     for namespace in wanted {
         let mut retries = Retries { policy: retry, failures: 0 };
-        loop {
-            match list_one(connector.as_ref(), namespace, &mut listing).await {
-                Ok(()) => break,
-                Err(source) => match retries.pause(&source) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => {
-                        let what = match namespace {
-                            Some(namespace) => format!("namespace `{namespace}`"),
-                            None => format!("connection `{}`", pipeline.connection_name()),
-                        };
-                        return Err(UpdateError::List { what, source });
-                    }
-                },
-            }
+        while let Err(error) = list_one(connector.as_ref(), namespace, &mut listing).await {
+            retries.pause(error).await.map_err(|source| {
+                let what = match namespace {
+                    Some(namespace) => format!("namespace `{namespace}`"),
+                    None => format!("connection `{}`", pipeline.connection_name()),
+                };
+                UpdateError::List { what, source }
+            })?;
         }
     }
     Ok(listing)
@@ -150,15 +140,19 @@ struct Retries {
 }
 
 impl Retries {
-    /// How long to wait before the same is asked again; `None` to give up.
-    fn pause(&mut self, error: &ConnectorError) -> Option<Duration> {
+    /// Waits before the same is asked again; gives the error back where that is of no use.
+    async fn pause(&mut self, error: ConnectorError) -> Result<(), ConnectorError> {
         self.failures += 1;
         let asked = match error.retry() {
-            Retry::Never => return None,
             Retry::After(pause) => Some(pause),
             Retry::Backoff => None,
+            Retry::Never => return Err(error),
         };
-        (self.failures < self.policy.attempts).then(|| self.policy.pause(self.failures, asked))
+        if self.failures >= self.policy.attempts {
+            return Err(error);
+        }
+        tokio::time::sleep(self.policy.pause(self.failures, asked)).await;
+        Ok(())
     }
 }
 

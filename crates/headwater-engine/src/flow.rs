@@ -26,6 +26,8 @@ pub(crate) struct Flow {
     /// Flows of the table that have come to their end.
     pub(crate) ended: usize,
     pub(crate) in_doubt: Option<InDoubt>,
+    /// What the connector has tried again by itself, as far as it is counted.
+    pub(crate) silent_retries: u64,
 }
 
 /// Makes the instance that reads one table: the table's options go over the connection's, with `tableName`.
@@ -107,11 +109,15 @@ impl Flow {
         }
     }
 
-    fn count_requests(&self) {
+    fn count_requests(&mut self) {
         if let Some(connector) = &self.connector {
             let (requests, outside_bytes) = (connector.requests(), connector.memory_bytes());
+            // The connector counts on; what it has counted before is in the figure already.
+            let retries = connector.retries();
+            let more = retries.saturating_sub(std::mem::replace(&mut self.silent_retries, retries));
             self.context.count(|metrics| {
                 metrics.requests = requests;
+                metrics.retries += more;
                 metrics.outside_bytes = metrics.outside_bytes.max(outside_bytes);
             });
         }

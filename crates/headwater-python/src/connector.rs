@@ -1,12 +1,12 @@
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_connect::protocol::{Abilities, Call};
 use headwater_connect::{
-    AgentOperation, AgentParameter, Connector, ConnectorError, ConnectorFactory, IngestionType, Offset,
-    Options, Page, PageStream, Partition, Profile, ReadItem, StructType, SupportsAgent, SupportsNamespaces,
+    AgentOperation, AgentParameter, Connector, ConnectorError, ConnectorFactory, DataType, IngestionType, Offset,
+    Options, Page, PageStream, Partition, Profile, ReadItem, StructField, StructType, SupportsAgent, SupportsNamespaces,
     SupportsPartition, SupportsPartitionedStream, TableMetadata,
 };
 use serde::Deserialize;
@@ -61,7 +61,7 @@ impl ConnectorFactory for WorkerConnectorFactory {
         let (lease, abilities) = home.lease(false).await?;
         // The worker waits for the first call.
         drop(lease);
-        Ok(Box::new(WorkerConnector { home, abilities }))
+        Ok(Box::new(WorkerConnector { home, abilities, text_columns: Mutex::default() }))
     }
 }
 
@@ -87,6 +87,8 @@ fn duration(text: &str) -> Option<Duration> {
 struct WorkerConnector {
     home: Arc<Home>,
     abilities: Abilities,
+    /// By table: the top-level columns of the last schema that take text. Each worker that reads is told.
+    text_columns: Mutex<HashMap<String, Vec<String>>>,
 }
 
 impl WorkerConnector {
@@ -99,6 +101,8 @@ impl WorkerConnector {
             Ok(first) => Ok((lease, first)),
             Err(ConnectorError::WorkerDied { .. }) if reused => {
                 drop(lease);
+                self.home.count_retry();
+                tracing::warn!(call = call.name(), "a worker died and is replaced");
                 let (mut lease, _) = self.home.lease(true).await?;
                 let first = Self::ask(&mut lease, call).await?;
                 Ok((lease, first))
@@ -154,11 +158,14 @@ impl WorkerConnector {
         options: &Options,
         stream: bool,
     ) -> PageStream<'a> {
+        let (partition, text_columns) = (partition.clone(), self.text_columns(table));
         let (table, options) = (table.to_owned(), options.clone());
-        match raw(partition) {
-            Ok(partition) => self.read(Call::ReadPartition { table, partition, options, stream }),
-            Err(error) => Box::pin(futures::stream::once(async move { Err(error) })),
-        }
+        self.read(Call::ReadPartition { table, partition, options, stream, text_columns })
+    }
+
+    fn text_columns(&self, table: &str) -> Vec<String> {
+        let known = self.text_columns.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(table).cloned().unwrap_or_default()
     }
 
     async fn ask_partitioned(&self, table: &str, stream: bool) -> Result<bool, ConnectorError> {
@@ -218,8 +225,14 @@ impl Connector for WorkerConnector {
     async fn get_table_schema(&self, table: &str, options: &Options) -> Result<StructType, ConnectorError> {
         let call = Call::GetTableSchema { table: table.to_owned(), options: options.clone() };
         let json: Value = self.call(call).await?;
-        StructType::from_json(&json)
-            .map_err(|error| ConnectorError::bug(format!("the schema of table `{table}`: {error}")))
+        let schema = StructType::from_json(&json)
+            .map_err(|error| ConnectorError::bug(format!("the schema of table `{table}`: {error}")))?;
+        let takes_text = |field: &&StructField| {
+            matches!(field.data_type, DataType::String | DataType::Char(_) | DataType::Varchar(_))
+        };
+        let names = schema.fields.iter().filter(takes_text).map(|field| field.name.clone()).collect();
+        self.text_columns.lock().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), names);
+        Ok(schema)
     }
 
     async fn read_table_metadata(
@@ -237,8 +250,9 @@ impl Connector for WorkerConnector {
         start: Option<&'a Offset>,
         options: &'a Options,
     ) -> PageStream<'a> {
+        let text_columns = self.text_columns(table);
         let (table, start, options) = (table.to_owned(), start.cloned(), options.clone());
-        self.read(Call::ReadTable { table, start, options })
+        self.read(Call::ReadTable { table, start, options, text_columns })
     }
 
     fn read_table_deletes<'a>(
@@ -247,8 +261,9 @@ impl Connector for WorkerConnector {
         start: Option<&'a Offset>,
         options: &'a Options,
     ) -> PageStream<'a> {
+        let text_columns = self.text_columns(table);
         let (table, start, options) = (table.to_owned(), start.cloned(), options.clone());
-        self.read(Call::ReadTableDeletes { table, start, options })
+        self.read(Call::ReadTableDeletes { table, start, options, text_columns })
     }
 
     async fn test_connection(&self) -> Result<(), ConnectorError> {
@@ -257,6 +272,10 @@ impl Connector for WorkerConnector {
 
     fn requests(&self) -> u64 {
         self.home.requests()
+    }
+
+    fn retries(&self) -> u64 {
+        self.home.retries()
     }
 
     fn partitions(&self) -> Option<&dyn SupportsPartition> {

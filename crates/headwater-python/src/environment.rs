@@ -69,6 +69,20 @@ pub(crate) async fn prepare(
     Ok(executable)
 }
 
+/// The environment that was made ready for a connector the last time.
+pub(crate) fn folder_of(settings: &RuntimeSettings, connector: &str) -> Option<PathBuf> {
+    let note = settings.python_dir().join("prepared").join(format!("{}.json", file_name(connector)));
+    let prepared: Prepared = serde_json::from_slice(&std::fs::read(note).ok()?).ok()?;
+    folder_around(settings, &prepared.python)
+}
+
+/// The environment that an interpreter lies in; none for one of the machine's.
+pub(crate) fn folder_around(settings: &RuntimeSettings, python: &Path) -> Option<PathBuf> {
+    let envs = settings.python_dir().join("envs");
+    let name = python.strip_prefix(&envs).ok()?.components().next()?;
+    Some(envs.join(name))
+}
+
 /// Removes the environments of a connector that are not in use.
 pub(crate) fn remove(settings: &RuntimeSettings, connector: &str) -> io::Result<()> {
     let python_dir = settings.python_dir();

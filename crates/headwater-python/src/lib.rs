@@ -18,6 +18,7 @@
 //! Start reading at [`Runtime`]; a worker's life is in `worker`, and what it may send in
 //! `headwater_connect::protocol`.
 
+mod body;
 mod connector;
 mod definition;
 mod describe;
@@ -29,9 +30,11 @@ mod pool;
 mod process;
 mod redact;
 mod runtime;
+mod unused;
 mod worker;
 
 pub use definition::{ConnectorDefinition, ConnectorSource, RuntimeSettings};
 pub use describe::Description;
 pub use error::{LastOutput, PrepareError, PythonsFound};
 pub use runtime::{Environment, Progress, Runtime};
+pub use unused::Unused;

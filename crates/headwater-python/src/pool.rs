@@ -1,3 +1,5 @@
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ pub(crate) struct Pool {
     is_secret: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Waiting workers that may be kept.
     capacity: usize,
+    /// Locks on the folders that the workers run from.
+    _held: Arc<[File]>,
     idle: Mutex<Vec<(Instant, Worker)>>,
     /// Workers that are being interrupted or ended, and the one task that ends those that have waited too long.
     tasks: Mutex<JoinSet<()>>,
@@ -42,7 +46,15 @@ impl Pool {
         capacity: usize,
     ) -> Self {
         let (idle, tasks) = (Mutex::default(), Mutex::default());
-        Self { connector: connector.to_owned(), launch, is_secret, capacity, idle, tasks }
+        let _held = Arc::default();
+        Self { connector: connector.to_owned(), launch, is_secret, capacity, _held, idle, tasks }
+    }
+
+    /// The same, with locks that are kept as long as the pool.
+    #[must_use]
+    pub(crate) fn holding(mut self, held: Arc<[File]>) -> Self {
+        self._held = held;
+        self
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<(Instant, Worker)>> {
@@ -161,6 +173,7 @@ pub(crate) struct Home {
     idle: Mutex<Vec<Worker>>,
     parts: Arc<Semaphore>,
     stats: Mutex<Stats>,
+    retries: AtomicU64,
 }
 
 /// What the workers of an instance have done.
@@ -187,6 +200,7 @@ impl Home {
             idle: Mutex::default(),
             parts: Arc::new(Semaphore::new(parallel_parts.max(1))),
             stats: Mutex::default(),
+            retries: AtomicU64::new(0),
         }
     }
 
@@ -203,6 +217,16 @@ impl Home {
         let stats = self.stats();
         let done = |(worker, before): &(Arc<WorkerStats>, u64)| worker.requests().saturating_sub(*before);
         stats.requests_before + stats.workers.iter().map(done).sum::<u64>()
+    }
+
+    /// A call is made again, because the worker died that was to answer it.
+    pub(crate) fn count_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls that were made again.
+    pub(crate) fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
     }
 
     /// Memory that the workers hold.

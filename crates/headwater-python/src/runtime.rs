@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 use crate::connector::WorkerConnectorFactory;
 use crate::pool::Pool;
 use crate::process::{Launch, sweep_temp_folders};
+use crate::unused::{self, Unused, hold};
 use crate::worker::Worker;
 use crate::{
     ConnectorDefinition, ConnectorSource, Description, PrepareError, RuntimeSettings, environment, package,
@@ -59,11 +61,43 @@ impl Runtime {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Environment, PrepareError> {
         if let ConnectorSource::Command { .. } = &definition.source {
-            return Ok(Environment { python: None, package: None });
+            return Ok(Environment { python: None, package: None, held: Arc::default() });
         }
-        let python = environment::prepare(&self.settings, definition, progress).await?;
-        let package = package::unpacked(&self.settings.python_dir())?;
-        Ok(Environment { python: Some(python), package: Some(package) })
+        loop {
+            let python = environment::prepare(&self.settings, definition, progress).await?;
+            let package = package::unpacked(&self.settings.python_dir())?;
+            let repository = match &definition.source {
+                ConnectorSource::Folder { repository: Some(folder), .. }
+                    if folder.starts_with(&self.settings.state_dir) =>
+                {
+                    Some(folder.clone())
+                }
+                _ => None,
+            };
+            let made = environment::folder_around(&self.settings, &python);
+            let mut held = Vec::new();
+            let mut is_gone = false;
+            for folder in [Some(package.clone()), made, repository].into_iter().flatten() {
+                let failed = |source| PrepareError::File { action: "open", path: folder.clone(), source };
+                match hold(&folder).map_err(failed)? {
+                    Some(open) => held.push(open),
+                    // Somebody has just removed what was in nobody's use: it is made again.
+                    None => is_gone = true,
+                }
+            }
+            if !is_gone {
+                return Ok(Environment { python: Some(python), package: Some(package), held: held.into() });
+            }
+        }
+    }
+
+    /// Finds what is kept for connectors and nothing refers to: environments that none of `connectors` (all that there
+    /// are) runs in, and packages of other versions.
+    ///
+    /// # Errors
+    /// The state folder cannot be read.
+    pub fn unused(&self, connectors: &[&str]) -> std::io::Result<Vec<Unused>> {
+        unused::find(&self.settings, connectors)
     }
 
     /// Removes the environments that were made for a connector; for when it is removed.
@@ -124,7 +158,8 @@ impl Runtime {
             _ => Profile::Python,
         };
         let parallel_parts = self.settings.parallel_parts.max(1);
-        let pool = Arc::new(Pool::new(&definition.name, launch, is_secret, parallel_parts.max(4)));
+        let held = Arc::clone(&environment.held);
+        let pool = Arc::new(Pool::new(&definition.name, launch, is_secret, parallel_parts.max(4)).holding(held));
         if let Some(worker) = worker {
             pool.take_back(worker, &tokio::runtime::Handle::current());
         }
@@ -239,6 +274,8 @@ pub struct Environment {
     python: Option<PathBuf>,
     /// The folder of the package that is brought along.
     package: Option<PathBuf>,
+    /// Locks that keep both, and the connector's files, where they are.
+    held: Arc<[File]>,
 }
 
 impl Environment {

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::body;
 use crate::log::WorkerLog;
 use crate::process::{Launch, Patience, Process};
 
@@ -290,6 +291,9 @@ impl Worker {
         let line = match frame {
             Frame::Body(body) => {
                 let records = self.announced.take().unwrap_or_default();
+                if let Some(what) = body::complaint(&body, records) {
+                    return Err(self.breach(what));
+                }
                 return Ok(Some(Incoming::Records { records, body }));
             }
             Frame::Line(line) => line,

@@ -526,12 +526,9 @@ fn end(position: &impl Serialize) -> Result<ReadItem, ConnectorError> {
 }
 
 fn part<T: DeserializeOwned>(partition: &Partition) -> Result<T, ConnectorError> {
-    serde_json::from_value(Value::Object(partition.clone())).map_err(|error| {
-        ConnectorError::bug(format!(
-            "partition {} is not one of ours: {error}",
-            Value::Object(partition.clone())
-        ))
-    })
+    partition
+        .read()
+        .map_err(|error| ConnectorError::bug(format!("partition {partition} is not one of ours: {error}")))
 }
 
 /// Partitions are asked for where there are any only.

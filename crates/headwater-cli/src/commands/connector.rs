@@ -12,11 +12,11 @@ use crate::config::edit::{self, Entry, Written};
 use crate::config::{Project, parse_duration, shown};
 use crate::connectors::git::{self, Wanted};
 use crate::connectors::{
-    External, Lock, forget, is_built_in, pin_back, spec_of, update as pin, warn_without_spec,
+    External, Lock, forget, is_built_in, pin_back, spec_of, unused, update as pin, warn_without_spec,
 };
 use crate::fail::{Exit, Failure};
 use crate::names;
-use crate::output::{Align, Out, Style, Table};
+use crate::output::{Align, Out, Style, Table, bytes_text};
 
 pub(crate) async fn add(
     arguments: &args::ConnectorAdd,
@@ -365,6 +365,37 @@ pub(crate) fn remove(name: &str, project: &Project, out: &Out) -> Result<Exit, F
         out.json(&json!({"removed": name}))?;
     } else {
         out.say(&format!("removed connector `{name}` from {}", shown(&project.file()).display()));
+    }
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn prune(arguments: &args::ConnectorPrune, project: &Project, out: &Out) -> Result<Exit, Failure> {
+    let found = unused(project)?;
+    let (mut freed, mut documents) = (0, Vec::new());
+    for folder in &found {
+        let path = shown(&folder.path).display().to_string();
+        let failed = |e| Failure::other(format!("{path} cannot be removed"), &e).with_exit(Exit::Usage);
+        let goes = match arguments.dry_run {
+            true => !folder.in_use,
+            false => folder.remove().map_err(failed)?,
+        };
+        let what = match (goes, arguments.dry_run) {
+            (false, _) => "is in use and stays",
+            (true, true) => "would go",
+            (true, false) => "removed",
+        };
+        freed += if goes { folder.bytes } else { 0 };
+        documents.push(json!({"path": path, "bytes": folder.bytes, "in_use": !goes}));
+        if !out.is_json() {
+            out.line(&format!("{path} ({}) {what}", bytes_text(folder.bytes)))?;
+        }
+    }
+    if out.is_json() {
+        out.json(&json!({"folders": documents, "bytes": freed, "dry_run": arguments.dry_run}))?;
+    } else if found.is_empty() {
+        out.say("nothing is kept that no connector needs");
+    } else {
+        out.say(&format!("{} {}", bytes_text(freed), if arguments.dry_run { "would be freed" } else { "freed" }));
     }
     Ok(Exit::Ok)
 }

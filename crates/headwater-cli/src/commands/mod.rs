@@ -1,6 +1,7 @@
 //! One module per group of commands. Each builds what it needs, and nothing else.
 
 mod agent;
+mod answers;
 mod connection;
 mod connector;
 mod connectors;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: Cli, out: &Out, log: Option<LogWatch>) -> Result<Exit, Fa
             ask(out, connector::update(a.name.as_deref(), &project()?, out))
         }
         Command::Connector(Connector::Remove(a)) => connector::remove(&a.name, &project()?, out),
+        Command::Connector(Connector::Prune(a)) => connector::prune(a, &project()?, out),
         Command::Agent(a) => ask(out, agent::agent(a, &project()?, out)),
         Command::Connection(Connection::Add(a)) => ask(out, connection::add(a, &project()?, out)),
         Command::Connection(Connection::List) => connection::list(&project()?, out),

@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use headwater_connect::Offset;
 use headwater_engine::{
-    Engine, EngineSettings, FlowMetrics, FlowReport, FullRefresh, PlannedTable, TablePlan, UpdateError,
+    Engine, EngineSettings, FlowMetrics, FlowReport, FullRefresh, TablePlan, UpdateError,
     UpdateReport, UpdateRequest, UpdateState,
 };
 use headwater_lake::{FlowState, SchemaChange};
 use serde_json::{Value, json};
 
+use super::answers::{PlanAnswer, PlannedAnswer, ReportEvent};
 use super::source::type_text;
 use crate::args;
 use crate::config::{Project, shown};
-use crate::connectors::warn_without_spec;
+use crate::connectors::without_spec;
 use crate::fail::{Exit, Failure, causes, error_text, exit_of, place};
 use crate::output::{Align, Out, Style, Table, bytes_text, count_text};
-use crate::progress::Progress;
+use crate::progress::{Progress, warn_before};
 use crate::signals;
 use crate::spec::Pipeline;
 use crate::warehouse;
@@ -140,8 +141,12 @@ pub(crate) async fn plan(
         }
     }
     if out.is_json() {
-        let tables: Vec<Value> = plan.tables.iter().map(planned_json).collect();
-        out.json(&json!({"pipeline": request.pipeline.name, "connection": request.pipeline.connection_name(), "tables": tables, "warnings": plan.warnings}))?;
+        out.json(&PlanAnswer {
+            pipeline: &request.pipeline.name,
+            connection: request.pipeline.connection_name(),
+            tables: plan.tables.iter().map(PlannedAnswer::of).collect(),
+            warnings: &plan.warnings,
+        })?;
         return Ok(exit);
     }
     out.table(&table)?;
@@ -196,7 +201,7 @@ fn reached(flow: &FlowReport) -> String {
     }
 }
 
-fn change_text(change: &SchemaChange) -> String {
+pub(super) fn change_text(change: &SchemaChange) -> String {
     match change {
         SchemaChange::Create => "is made".into(),
         SchemaChange::AddColumn { column, data_type } => format!("column `{column}` ({data_type}) is added"),
@@ -212,45 +217,12 @@ fn change_text(change: &SchemaChange) -> String {
     }
 }
 
-fn planned_json(planned: &PlannedTable) -> Value {
-    match &planned.plan {
-        Ok(plan) => json!({
-            "table": planned.source_table,
-            "destination": plan.destination.to_string(),
-            "ingestion_type": plan.ingestion_type,
-            "scd_type": plan.scd_type.as_str(),
-            "reading": plan.reading,
-            "primary_keys": plan.primary_keys,
-            "sequence_by": plan.sequence_by,
-            "cluster_by": plan.cluster_by,
-            "full_refresh": plan.full_refresh,
-            "schema": plan.schema.to_json(),
-            "changes": plan.changes.iter().map(change_text).collect::<Vec<_>>(),
-            "micro_batch": plan.state.as_ref().map(|s| s.micro_batch),
-            "offset": plan.state.as_ref().and_then(|s| s.offset.as_ref()),
-            "flow": plan.flow,
-            "deletes": plan.deletes_flow.as_ref().map(|flow| json!({
-                "flow": flow,
-                "micro_batch": plan.deletes_state.as_ref().map(|s| s.micro_batch),
-                "offset": plan.deletes_state.as_ref().and_then(|s| s.offset.as_ref()),
-            })),
-            "warnings": plan.warnings,
-        }),
-        Err(error) => json!({"table": planned.source_table, "error": error_json(error, error.hint())}),
-    }
-}
-
-fn error_json(error: &(dyn std::error::Error + 'static), hint: Option<String>) -> Value {
-    json!({"message": error.to_string(), "causes": causes(error), "hint": hint})
-}
-
 pub(crate) async fn run(
     arguments: &args::Run,
     project: &Project,
     pipeline: &Pipeline,
     out: &Out,
 ) -> Result<Exit, Failure> {
-    warn_without_spec(pipeline.source.factory.name(), &pipeline.source.spec, out);
     let mut settings = EngineSettings::default();
     if let Some(bytes) = arguments.memory.map(|m| m.0).or(project.memory()?) {
         settings.set_process_memory(usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -266,7 +238,10 @@ pub(crate) async fn run(
     }
     let engine = Engine::new(warehouse::open(project, out)?, settings);
     let request = request(pipeline, &arguments.selection, out)?;
-    pipeline.parsed.warnings.iter().for_each(|w| out.warn(&w.to_string()));
+    let without_spec = without_spec(pipeline.source.factory.name(), &pipeline.source.spec);
+    for warning in without_spec.into_iter().chain(pipeline.parsed.warnings.iter().map(ToString::to_string)) {
+        warn_before(out, &warning);
+    }
     let report = run_update(&engine, request, out).await?;
     finish(&report, out)
 }
@@ -288,7 +263,7 @@ pub(crate) async fn run_update(
 pub(crate) fn finish(report: &UpdateReport, out: &Out) -> Result<Exit, Failure> {
     if out.is_json() {
         // Nobody may be reading any more; the exit code still tells how the update went.
-        drop(out.json_line(&json!({"event": "report", "report": report_json(report)})));
+        drop(out.json_line(&ReportEvent::of(report)));
     } else if !out.is_quiet() && !report.flows.is_empty() {
         drop(out.table(&summary(report)));
     }
@@ -347,7 +322,7 @@ fn summary(report: &UpdateReport) -> Table {
     table
 }
 
-fn per_second(count: u64, duration: Duration) -> u64 {
+pub(super) fn per_second(count: u64, duration: Duration) -> u64 {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -356,39 +331,4 @@ fn per_second(count: u64, duration: Duration) -> u64 {
     )]
     let rate = (count as f64 / duration.as_secs_f64().max(0.001)) as u64;
     rate
-}
-
-fn report_json(report: &UpdateReport) -> Value {
-    let secs = |duration: Duration| (duration.as_secs_f64() * 1000.0).round() / 1000.0;
-    let flows: Vec<Value> = report
-        .flows
-        .iter()
-        .map(|flow: &FlowReport| {
-            json!({
-                "table": flow.source_table,
-                "destination": flow.destination.to_string(),
-                "flow": flow.flow,
-                "status": flow.status,
-                "metrics": flow.metrics,
-                "duration_secs": secs(flow.duration),
-                "records_per_sec": per_second(flow.metrics.records_read, flow.duration),
-                "offset": flow.offset,
-                "deletes": flow.deletes,
-                "changes": flow.changes.iter().map(change_text).collect::<Vec<_>>(),
-                "warnings": flow.warnings,
-                "error": flow.error.as_ref().map(|e| error_json(e, e.hint())),
-            })
-        })
-        .collect();
-    json!({
-        "update_id": report.update_id,
-        "pipeline": report.pipeline,
-        "state": report.state,
-        "started_at": report.started_at.to_rfc3339(),
-        "duration_secs": secs(report.duration),
-        "totals": report.totals(),
-        "flows": flows,
-        "warnings": report.warnings,
-        "error": report.error.as_ref().map(|e| error_json(e, e.hint())),
-    })
 }

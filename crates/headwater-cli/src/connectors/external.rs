@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headwater_connect::ConnectorFactory;
 use headwater_python::{
     ConnectorDefinition, ConnectorSource as Code, Description, Environment, PrepareError, Progress, Runtime,
-    RuntimeSettings,
+    RuntimeSettings, Unused,
 };
 use headwater_spec::{ConnectorOrigin, ConnectorSource};
 
@@ -240,6 +240,48 @@ fn fetched(
         git::fetch(wanted, commit, &folder)?;
     }
     Ok(folder)
+}
+
+/// What is kept for connectors and nothing refers to any more: commits, environments, packages of other versions.
+pub(crate) fn unused(project: &Project) -> Result<Vec<Unused>, Failure> {
+    let state = state_dir(project)?;
+    let failed = |e: std::io::Error| {
+        Failure::other(format!("{} cannot be looked through", shown(&state).display()), &e).with_exit(Exit::Usage)
+    };
+    let lock = Lock::read(&project.root)?;
+    let connectors = &project.parsed.value.connectors;
+    let kept = |name: &str, commit: &str| {
+        connectors.iter().filter(|c| c.name == name).any(|c| match &c.origin {
+            ConnectorOrigin::Git { url, reference, .. } => {
+                lock.commit(name, Wanted { url, reference: reference.as_deref() }) == Some(commit)
+            }
+            _ => false,
+        })
+    };
+    let mut found = Vec::new();
+    for connector in folders(&state.join("connectors")).map_err(failed)? {
+        for commit in folders(&connector).map_err(failed)? {
+            let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            // A hidden one is being fetched.
+            if !name(&commit).starts_with('.') && !kept(&name(&connector), &name(&commit)) {
+                found.push(Unused::look(commit).map_err(failed)?);
+            }
+        }
+    }
+    let names: Vec<&str> = connectors.iter().map(|c| c.name.as_str()).collect();
+    found.extend(Runtime::new(RuntimeSettings::new(&state)).unused(&names).map_err(failed)?);
+    Ok(found)
+}
+
+fn folders(of: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(of) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()?;
+    found.retain(|path| path.is_dir());
+    found.sort();
+    Ok(found)
 }
 
 /// Pins the newest commit of a connector. Gives the one before and the one now.

@@ -15,7 +15,7 @@ use headwater_source_github::GitHubFactory;
 use headwater_source_mediawiki::MediaWikiFactory;
 use headwater_spec::{ConnectorSource, ConnectorSpec};
 
-pub(crate) use external::{External, forget, pin_back, update};
+pub(crate) use external::{External, forget, pin_back, unused, update};
 pub(crate) use lock::Lock;
 
 use crate::config::Project;
@@ -95,12 +95,19 @@ impl<'a> Registry<'a> {
 
 /// Warns of a connector whose options nobody can check.
 pub(crate) fn warn_without_spec(name: &str, spec: &ConnectorSpec, out: &Out) {
-    if spec.takes_any_option() {
-        out.warn(&format!(
+    if let Some(warning) = without_spec(name, spec) {
+        out.warn(&warning);
+    }
+}
+
+/// What to say of a connector whose options nobody can check.
+pub(crate) fn without_spec(name: &str, spec: &ConnectorSpec) -> Option<String> {
+    spec.takes_any_option().then(|| {
+        format!(
             "connector `{name}` has no connector_spec.yaml: its options are not checked, and those are secret whose names \
              say so"
-        ));
-    }
+        )
+    })
 }
 
 /// Reads the spec that comes with a connector. One without a spec takes any option.

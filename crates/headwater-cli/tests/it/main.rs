@@ -18,6 +18,7 @@ mod kill;
 mod object_store;
 mod python;
 mod python_agent;
+mod python_environments;
 mod python_kill;
 mod python_origins;
 mod python_support;

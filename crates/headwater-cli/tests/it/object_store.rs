@@ -18,7 +18,7 @@ struct Store {
 impl Store {
     fn start() -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/s3.py");
-        let python = python();
+        let python = readers_python();
         assert!(python.is_file(), "{} is missing: run testing/setup-readers.sh", python.display());
         let mut process = Command::new(python)
             .arg(script)
@@ -51,7 +51,7 @@ impl Drop for Store {
 }
 
 /// The Python of the environment that `testing/setup-readers.sh` makes, found by the same rule.
-fn python() -> PathBuf {
+pub(crate) fn readers_python() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || set("HOME").unwrap().join(".cache");
     let cache = set("HEADWATER_TEST_CACHE")

@@ -119,6 +119,15 @@ fn a_connector_comes_from_a_git_repository_and_stays_at_its_commit() {
     sandbox.run(&["connector", "update"]).ok();
     assert_eq!(pinned(&sandbox, "words"), second);
 
+    // The commit before stays until somebody cleans up.
+    let commits = sandbox.path().join(".headwater/connectors/words");
+    let dry = sandbox.run(&["connector", "prune", "--dry-run"]).ok();
+    assert!(dry.stdout.contains(&first) && !dry.stdout.contains(&second), "{dry}");
+    assert!(commits.join(&first).is_dir());
+    sandbox.run(&["connector", "prune"]).ok();
+    assert!(!commits.join(&first).exists() && commits.join(&second).is_dir());
+    assert_eq!(says(&sandbox), "second");
+
     // A clone of the project, without what was fetched, gets the same commit although the branch has moved on.
     repository.write("sources/words/words.py", &connector("WordsLakeflowConnect", "'third'"));
     repository.commit("Third");
@@ -305,6 +314,15 @@ fn any_executable_that_speaks_the_protocol_is_a_connector() {
     for again in [false, true] {
         let ran = sandbox.run(&["run", "p", "--json", "-v", "--attempts", "1"]).code(1);
         let flows = crate::python_support::flows(&ran);
+        // Offsets are written to the last digit.
+        let offset = r#""offset":{"at":[1,2.5,null,123456789012345678901234567890]}"#;
+        assert!(ran.stdout.replace(' ', "").contains(offset), "{ran}");
+        let plan = sandbox.run(&["plan", "p", "--json"]).ok().stdout;
+        assert!(plan.replace([' ', '\n'], "").contains(offset), "{plan}");
+        let warning = &ran.json_lines()[0];
+        assert_eq!(warning["event"], "warning", "{ran}");
+        assert!(warning["message"].as_str().unwrap().contains("no connector_spec.yaml"), "{ran}");
+        assert!(!ran.stderr.contains("no connector_spec.yaml"), "{ran}");
         let error = |table: &str| flows[table]["error"].to_string();
         assert!(error("refused").contains("not for you"), "{ran}");
         assert!(error("garbled").contains("Segmentation fault (not really)"), "{ran}");
@@ -325,23 +343,23 @@ fn a_class_that_is_ambiguous_or_missing_is_an_error_that_lists_what_was_found() 
     let two = format!("{}\n\n{}", connector("NorthConnect", "'north'"), connector("SouthConnect", "'south'"));
     sandbox.write("two/words.py", &two);
     let ambiguous = sandbox.run(&["connector", "add", "words", "./two"]);
-    assert_ne!(ambiguous.code, 0, "{ambiguous}");
+    assert_eq!(ambiguous.code, 2, "{ambiguous}");
     for text in ["NorthConnect", "SouthConnect", "--class"] {
         assert!(ambiguous.stderr.contains(text), "{ambiguous}");
     }
     let wrong = sandbox.run(&["connector", "add", "words", "./two", "--class", "EastConnect"]);
-    assert!(wrong.code != 0 && wrong.stderr.contains("EastConnect"), "{wrong}");
+    assert!(wrong.code == 2 && wrong.stderr.contains("EastConnect"), "{wrong}");
 
     let abstract_only = connector("Half", "''").replace("def list_tables", "def list_the_tables");
     sandbox.write("none/words.py", &abstract_only);
     let missing = sandbox.run(&["connector", "add", "words", "./none"]);
-    assert_ne!(missing.code, 0, "{missing}");
+    assert_eq!(missing.code, 2, "{missing}");
     for text in ["Half", "list_tables"] {
         assert!(missing.stderr.contains(text), "{missing}");
     }
     sandbox.write("nothing/README.md", "No Python here.");
     let nothing = sandbox.run(&["connector", "add", "words", "./nothing"]);
-    assert!(nothing.code != 0 && nothing.stderr.contains("nothing"), "{nothing}");
+    assert!(nothing.code == 2 && nothing.stderr.contains("nothing"), "{nothing}");
     sandbox.write("broken/words.py", "import a_module_that_nobody_has\n");
     let broken = sandbox.run(&["connector", "add", "words", "./broken"]);
     assert!(broken.code != 0 && broken.stderr.contains("a_module_that_nobody_has"), "{broken}");

@@ -54,6 +54,7 @@ pub enum FailureKind {
     Timeout,
     BadResponse,
     Bug,
+    NoConnector,
     Cancelled,
     Protocol,
     UnknownCall,
@@ -138,6 +139,7 @@ impl Failure {
                 None => ConnectorError::bug(exception.to_string()),
                 Some(_) => ConnectorError::Raised { retry: Retry::Never, source: exception },
             },
+            FailureKind::NoConnector => ConnectorError::NoConnector { what: exception.message },
             FailureKind::Exception | FailureKind::Cancelled => {
                 ConnectorError::Raised { retry, source: exception }
             }
@@ -207,6 +209,7 @@ fn kind_of(error: &ConnectorError) -> FailureKind {
         ConnectorError::InvalidOffset { .. } => FailureKind::InvalidOffset,
         ConnectorError::Protocol { .. } => FailureKind::Protocol,
         ConnectorError::Bug { .. } => FailureKind::Bug,
+        ConnectorError::NoConnector { .. } => FailureKind::NoConnector,
         ConnectorError::Raised { .. }
         | ConnectorError::NotStarted { .. }
         | ConnectorError::WorkerDied { .. } => FailureKind::Exception,
@@ -223,7 +226,7 @@ mod tests {
 
     fn read_table() -> Call {
         let start = Offset::from_json(r#"{"n":1}"#).ok();
-        Call::ReadTable { table: "x".into(), start, options: Options::new() }
+        Call::ReadTable { table: "x".into(), start, options: Options::new(), text_columns: Vec::new() }
     }
 
     fn crossed(error: &ConnectorError) -> ConnectorError {

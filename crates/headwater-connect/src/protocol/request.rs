@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::{FrameError, checked_line, present};
-use crate::{Offset, Options};
+use crate::{Offset, Options, Partition};
 
 /// What Headwater asks of a worker.
 #[derive(Debug, Clone)]
@@ -35,18 +35,24 @@ pub enum Call {
     GetTableSchema { table: String, options: Options },
     /// Keys, cursor and ingestion type.
     ReadTableMetadata { table: String, options: Options },
-    /// Records since an offset.
-    ReadTable { table: String, start: Option<Offset>, options: Options },
+    /// Records since an offset. `text_columns` names the top-level columns of the schema that take text.
+    ReadTable { table: String, start: Option<Offset>, options: Options, text_columns: Vec<String> },
     /// Deletions since an offset.
-    ReadTableDeletes { table: String, start: Option<Offset>, options: Options },
+    ReadTableDeletes { table: String, start: Option<Offset>, options: Options, text_columns: Vec<String> },
     /// Whether a table is read in parts, as a stream or as a batch.
     IsPartitioned { table: String, stream: bool },
     /// The offset that the source has reached.
     LatestOffset { table: String, start: Offset, options: Options },
     /// The parts of a table, or of what lies between two offsets.
     GetPartitions { table: String, options: Options, start: Option<Offset>, end: Option<Offset> },
-    /// Records of one part: a JSON object of the connector's.
-    ReadPartition { table: String, partition: Box<RawValue>, options: Options, stream: bool },
+    /// Records of one part.
+    ReadPartition {
+        table: String,
+        partition: Partition,
+        options: Options,
+        stream: bool,
+        text_columns: Vec<String>,
+    },
     /// Namespaces one level below another.
     ListNamespaces { prefix: Vec<String> },
     /// Tables of a namespace.
@@ -162,9 +168,13 @@ impl Serialize for Request {
             Call::GetTableSchema { options, .. } | Call::ReadTableMetadata { options, .. } => {
                 map.serialize_entry("options", &Texts(options))?;
             }
-            Call::ReadTable { start, options, .. } | Call::ReadTableDeletes { start, options, .. } => {
+            Call::ReadTable { start, options, text_columns, .. }
+            | Call::ReadTableDeletes { start, options, text_columns, .. } => {
                 map.serialize_entry("start", start)?;
                 map.serialize_entry("options", &Texts(options))?;
+                if !text_columns.is_empty() {
+                    map.serialize_entry("text_columns", text_columns)?;
+                }
             }
             Call::LatestOffset { start, options, .. } => {
                 map.serialize_entry("start", start)?;
@@ -176,10 +186,13 @@ impl Serialize for Request {
                 map.serialize_entry("end", end)?;
             }
             Call::IsPartitioned { stream, .. } => map.serialize_entry("stream", stream)?,
-            Call::ReadPartition { partition, options, stream, .. } => {
+            Call::ReadPartition { partition, options, stream, text_columns, .. } => {
                 map.serialize_entry("partition", partition)?;
                 map.serialize_entry("options", &Texts(options))?;
                 map.serialize_entry("stream", stream)?;
+                if !text_columns.is_empty() {
+                    map.serialize_entry("text_columns", text_columns)?;
+                }
             }
             Call::ListNamespaces { prefix } => map.serialize_entry("prefix", prefix)?,
             Call::ListTablesInNamespace { namespace } => map.serialize_entry("namespace", namespace)?,
@@ -252,6 +265,7 @@ struct Wire {
     namespace: Option<Vec<String>>,
     operation: Option<String>,
     arguments: Option<Box<RawValue>>,
+    text_columns: Option<Vec<String>>,
 }
 
 impl Wire {
@@ -261,6 +275,7 @@ impl Wire {
         let table = self.table;
         let named = |table: Option<String>| table.ok_or("table");
         let start = self.start.flatten();
+        let text_columns = self.text_columns.unwrap_or_default();
         Ok(match self.call.as_str() {
             "hello" => Call::Hello {
                 protocols: self.protocols.ok_or("protocols")?,
@@ -272,8 +287,10 @@ impl Wire {
             "list_tables" => Call::ListTables,
             "get_table_schema" => Call::GetTableSchema { table: named(table)?, options },
             "read_table_metadata" => Call::ReadTableMetadata { table: named(table)?, options },
-            "read_table" => Call::ReadTable { table: named(table)?, start, options },
-            "read_table_deletes" => Call::ReadTableDeletes { table: named(table)?, start, options },
+            "read_table" => Call::ReadTable { table: named(table)?, start, options, text_columns },
+            "read_table_deletes" => {
+                Call::ReadTableDeletes { table: named(table)?, start, options, text_columns }
+            }
             "is_partitioned" => {
                 Call::IsPartitioned { table: named(table)?, stream: self.stream.unwrap_or(false) }
             }
@@ -285,9 +302,12 @@ impl Wire {
             }
             "read_partition" => Call::ReadPartition {
                 table: named(table)?,
-                partition: object(self.partition).ok_or("partition")?,
+                partition: object(self.partition)
+                    .and_then(|raw| Partition::from_value(&raw).ok())
+                    .ok_or("partition")?,
                 options,
                 stream: self.stream.unwrap_or(false),
+                text_columns,
             },
             "list_namespaces" => Call::ListNamespaces { prefix: self.prefix.unwrap_or_default() },
             "list_tables_in_namespace" => {
@@ -332,6 +352,7 @@ mod tests {
             r#"{"id":4,"call":"read_table","table":"t","start":{"n":123456789012345678901234567890,"f":1.10},"options":{}}"#,
         );
         round(r#"{"id":5,"call":"read_table_deletes","table":"t","start":{},"options":{}}"#);
+        round(r#"{"id":5,"call":"read_table","table":"t","start":{},"options":{},"text_columns":["a"]}"#);
         round(r#"{"id":5,"call":"is_partitioned","table":"t","stream":true}"#);
         round(r#"{"id":5,"call":"latest_offset","table":"t","start":{},"options":{}}"#);
         round(r#"{"id":5,"call":"get_partitions","table":"t","options":{},"start":null,"end":null}"#);

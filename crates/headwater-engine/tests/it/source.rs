@@ -1,7 +1,7 @@
 //! Connectors for tests: one that serves a growing list of records in every style of the contract, and one that
 //! plays a script.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -216,12 +216,13 @@ impl Instance {
     fn parts(&self, from: u64, to: u64) -> Vec<Partition> {
         let starts: Vec<u64> = (from..to).step_by(3).collect();
         let part =
-            |start: &u64| json!({"from": start, "to": (start + 3).min(to)}).as_object().unwrap().clone();
+            |start: &u64| Partition::from_value(&json!({"from": start, "to": (start + 3).min(to)})).unwrap();
         starts.iter().map(part).collect()
     }
 
     fn part(&self, partition: &Partition) -> PageStream<'static> {
-        let bound = |name: &str| partition[name].as_u64().unwrap();
+        let bounds: HashMap<String, u64> = partition.read().unwrap();
+        let bound = |name: &str| bounds[name];
         let mut items: Vec<ReadItem> =
             self.source.pages(bound("from"), bound("to")).into_iter().map(ReadItem::Page).collect();
         items.push(ReadItem::End(None));

@@ -85,3 +85,47 @@ async fn an_exception_is_shown_with_its_place_and_without_secrets() {
     let error = factory.connect(&Options::new()).await.err().unwrap();
     assert!(chain(&error).contains("option token is missing"), "{}", chain(&error));
 }
+
+const ODD: &str = r#"
+from collections import namedtuple
+from databricks.labs.community_connector.interface import LakeflowConnect, SupportsPartition
+from pyspark.sql.types import ArrayType, LongType, StringType, StructType
+
+class OddLakeflowConnect(LakeflowConnect, SupportsPartition):
+    def list_tables(self):
+        return ["t"]
+
+    def get_table_schema(self, table_name, table_options):
+        return StructType().add("says", StringType()).add("list", ArrayType(LongType())).add("n", LongType())
+
+    def read_table_metadata(self, table_name, table_options):
+        return {"ingestion_type": "snapshot"}
+
+    def read_table(self, table_name, start_offset, table_options):
+        return ({"says": value, "list": (1, 2)} for value in [(1, "2"), {"x"}, {"a": (None,)}, "text"]), None
+
+    def get_partitions(self, table_name, table_options):
+        return [{"n": 10**30, "f": 0.1 + 0.2, "nested": [{"big": -(2**64)}]}]
+
+    def read_partition(self, table_name, partition, table_options):
+        yield {"says": (partition["n"] == 10**30, partition["f"] == 0.1 + 0.2, partition["nested"]), "list": ()}
+"#;
+
+#[tokio::test]
+async fn tuples_and_sets_are_text_in_columns_of_text_and_parts_keep_large_integers() {
+    let project = Project::new();
+    let connector = project.connect(&project.python(ODD)).await;
+    let none = Options::new();
+    connector.get_table_schema("t", &none).await.unwrap();
+    let (records, _) = drain(connector.read_table("t", None, &none)).await.unwrap();
+    let expect = ["(1, '2')", "{'x'}", "{'a': (None,)}", "text"];
+    assert_eq!(records, expect.map(|says| json!({"says": says, "list": [1, 2]})));
+
+    let ability = connector.partitions().unwrap();
+    let parts = ability.get_partitions("t", &none).await.unwrap();
+    assert!(parts[0].as_json().contains("1000000000000000000000000000000"), "{}", parts[0]);
+    // Another worker is told of the columns as well.
+    let (records, _) = drain(ability.read_partition("t", &parts[0], &none)).await.unwrap();
+    let says = "(True, True, [{'big': -18446744073709551616}])";
+    assert_eq!(records, [json!({"says": says, "list": []})]);
+}

@@ -33,6 +33,9 @@ async fn what_is_not_the_protocol_ends_the_worker() {
         ("send(id=id, result=[])", "its answer is not one to this request"),
         ("send(id=id, result=[], end=None)", "more than one of"),
         ("send(id=id, nothing=1)", "none of `result`"),
+        ("send(id=id, records=3, bytes=7); out.write(b'[{},{}]\\n'); out.flush()", "fewer records than the 3"),
+        ("send(id=id, records=1, bytes=7); out.write(b'[{},{}]\\n'); out.flush()", "2 records or more, and 1"),
+        ("send(id=id, records=1, bytes=2); out.write(b'{}\\n'); out.flush()", "not a JSON array"),
     ] {
         let error = read_error(code).await;
         assert!(matches!(error, ConnectorError::Protocol { .. }), "{code}: {error}");
@@ -93,6 +96,26 @@ async fn a_worker_that_dies_while_it_waits_is_replaced() {
     )
     .unwrap();
     assert_ne!(connector.list_tables().await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn a_call_that_a_dead_worker_had_is_made_again_and_counted() {
+    let project = Project::new();
+    let mark = project.folder.path().join("mark");
+    let connector = project
+        .connect(&project.command(&format!(
+            "for id, call, request in requests():
+    if call != 'read_table': send(id=id, result=[])
+    elif os.path.exists({mark:?}): records(id, [{{'n': 1}}]); send(id=id, end=None)
+    else:
+        open({mark:?}, 'w').close()
+        os._exit(3)"
+        )))
+        .await;
+    connector.list_tables().await.unwrap();
+    assert_eq!(connector.retries(), 0);
+    let (records, _) = drain(connector.read_table("t", None, &Options::new())).await.unwrap();
+    assert_eq!((records.len(), connector.retries()), (1, 1));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A source in memory, and a connector to it that can be told to do one thing wrong.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -388,7 +389,7 @@ impl Instance {
     }
 
     fn read_part<'a>(&'a self, partition: &'a Partition, stream: bool) -> PageStream<'a> {
-        let odd = partition["odd"].as_bool().unwrap_or_default();
+        let odd = partition.read::<HashMap<String, bool>>().is_ok_and(|part| part["odd"]);
         let rows = self.rows(0).into_iter().filter(|(id, _)| (id % 2 == 1) == odd);
         let mut records: Vec<Value> = rows.map(|row| self.record("", row)).collect();
         let lacks = if stream { Wrong::StreamPartLacksARecord } else { Wrong::PartLacksARecord };

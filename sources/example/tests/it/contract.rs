@@ -50,7 +50,7 @@ async fn a_table_that_is_not_there_is_an_error_everywhere() {
     let connector = connect(&server, &[]).await;
     let none = Options::new();
     let start = Offset::empty();
-    let partition = headwater_connect::Partition::new();
+    let partition = headwater_connect::Partition::from_iter([]);
     let stream = connector.partitioned_stream().unwrap();
     let parts = connector.partitions().unwrap();
     let errors = [

@@ -70,7 +70,7 @@ async fn parts_that_are_not_ours_are_refused() {
     let server = shop(ExampleOptions::default());
     let connector = connect(&server, &[]).await;
     let none = Options::new();
-    let part = |json: serde_json::Value| json.as_object().cloned().unwrap();
+    let part = |json: serde_json::Value| Partition::from_value(&json).unwrap();
     let check = async |table: &str, partition: Partition, streamed: bool| {
         let pages = match streamed {
             true => connector.partitioned_stream().unwrap().read_partition(table, &partition, &none),
