@@ -27,8 +27,8 @@ mod serve;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use connector::{
-    AgentOperation, AgentParameter, Connector, ConnectorFactory, SupportsAgent,
-    SupportsNamespaces, SupportsPartition, SupportsPartitionedStream,
+    AgentOperation, AgentParameter, Connector, ConnectorFactory, SupportsAgent, SupportsNamespaces,
+    SupportsPartition, SupportsPartitionedStream,
 };
 pub use error::{Blame, BoxError, ConnectorError, Retry};
 pub use exception::{Exception, LastLog, Trace};

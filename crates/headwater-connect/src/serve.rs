@@ -357,7 +357,9 @@ fn alive(connector: Option<&dyn Connector>) -> Message {
 /// Starts a read.
 fn read<'a>(connector: &'a dyn Connector, call: &'a Call) -> Result<PageStream<'a>, Failure> {
     match call {
-        Call::ReadTable { table, start, options, .. } => Ok(connector.read_table(table, start.as_ref(), options)),
+        Call::ReadTable { table, start, options, .. } => {
+            Ok(connector.read_table(table, start.as_ref(), options))
+        }
         Call::ReadTableDeletes { table, start, options, .. } => {
             Ok(connector.read_table_deletes(table, start.as_ref(), options))
         }

@@ -21,7 +21,8 @@ pub(crate) fn complaint(body: &[u8], announced: u64) -> Option<String> {
 
 /// Number of the values from `at` on, and the place of the bracket behind them. Not looked for beyond `announced`.
 fn last(body: &[u8], at: usize, announced: u64) -> Result<(u64, usize), String> {
-    let scan = |at, commas| run_end(body, at, commas).map_err(|e| format!("byte {} of a body: {}", e.at, e.reason));
+    let scan =
+        |at, commas| run_end(body, at, commas).map_err(|e| format!("byte {} of a body: {}", e.at, e.reason));
     let mut at = at;
     let mut found = 1;
     let between = u32::try_from(announced.saturating_sub(1)).unwrap_or(u32::MAX);

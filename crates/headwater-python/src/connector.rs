@@ -5,9 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_connect::protocol::{Abilities, Call};
 use headwater_connect::{
-    AgentOperation, AgentParameter, Connector, ConnectorError, ConnectorFactory, DataType, IngestionType, Offset,
-    Options, Page, PageStream, Partition, Profile, ReadItem, StructField, StructType, SupportsAgent, SupportsNamespaces,
-    SupportsPartition, SupportsPartitionedStream, TableMetadata,
+    AgentOperation, AgentParameter, Connector, ConnectorError, ConnectorFactory, DataType, IngestionType,
+    Offset, Options, Page, PageStream, Partition, Profile, ReadItem, StructField, StructType, SupportsAgent,
+    SupportsNamespaces, SupportsPartition, SupportsPartitionedStream, TableMetadata,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

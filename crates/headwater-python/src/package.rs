@@ -7,7 +7,8 @@ use crate::PrepareError;
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/package_files.rs"));
 
 /// A name that changes with the package's content.
-pub(crate) const FOLDER: &str = concat!("headwater-", env!("CARGO_PKG_VERSION"), "-", env!("HEADWATER_PACKAGE_HASH"));
+pub(crate) const FOLDER: &str =
+    concat!("headwater-", env!("CARGO_PKG_VERSION"), "-", env!("HEADWATER_PACKAGE_HASH"));
 
 /// The folder that the package is unpacked to. Unpacks it where that has not been done.
 ///

@@ -159,7 +159,8 @@ impl Runtime {
         };
         let parallel_parts = self.settings.parallel_parts.max(1);
         let held = Arc::clone(&environment.held);
-        let pool = Arc::new(Pool::new(&definition.name, launch, is_secret, parallel_parts.max(4)).holding(held));
+        let pool =
+            Arc::new(Pool::new(&definition.name, launch, is_secret, parallel_parts.max(4)).holding(held));
         if let Some(worker) = worker {
             pool.take_back(worker, &tokio::runtime::Handle::current());
         }

@@ -132,7 +132,9 @@ mod tests {
     fn what_nothing_refers_to_goes_and_what_is_in_use_stays() {
         let state = tempfile::tempdir().unwrap();
         let python = state.path().join("python");
-        for folder in ["envs/mine-1", "envs/mine-2", "envs/other-1", "envs/.making-x", "headwater-0.0.1-x", "tmp"] {
+        for folder in
+            ["envs/mine-1", "envs/mine-2", "envs/other-1", "envs/.making-x", "headwater-0.0.1-x", "tmp"]
+        {
             std::fs::create_dir_all(python.join(folder).join("bin")).unwrap();
             std::fs::write(python.join(folder).join("bin/python"), "12345").unwrap();
         }
@@ -147,8 +149,11 @@ mod tests {
             found.iter().map(|u| (name(u), u.bytes, u.in_use)).collect::<Vec<_>>()
         };
         let found = find(&settings, &["mine"]).unwrap();
-        let expect =
-            [("mine-1".to_owned(), 5, true), ("other-1".to_owned(), 5, false), ("headwater-0.0.1-x".to_owned(), 5, false)];
+        let expect = [
+            ("mine-1".to_owned(), 5, true),
+            ("other-1".to_owned(), 5, false),
+            ("headwater-0.0.1-x".to_owned(), 5, false),
+        ];
         assert_eq!(seen(&found), expect);
         assert_eq!(found.iter().map(|u| u.remove().unwrap()).collect::<Vec<_>>(), [false, true, true]);
         drop(held);

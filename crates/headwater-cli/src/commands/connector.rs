@@ -395,7 +395,11 @@ pub(crate) fn prune(arguments: &args::ConnectorPrune, project: &Project, out: &O
     } else if found.is_empty() {
         out.say("nothing is kept that no connector needs");
     } else {
-        out.say(&format!("{} {}", bytes_text(freed), if arguments.dry_run { "would be freed" } else { "freed" }));
+        out.say(&format!(
+            "{} {}",
+            bytes_text(freed),
+            if arguments.dry_run { "would be freed" } else { "freed" }
+        ));
     }
     Ok(Exit::Ok)
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use headwater_connect::Offset;
 use headwater_engine::{
-    Engine, EngineSettings, FlowMetrics, FlowReport, FullRefresh, TablePlan, UpdateError,
-    UpdateReport, UpdateRequest, UpdateState,
+    Engine, EngineSettings, FlowMetrics, FlowReport, FullRefresh, TablePlan, UpdateError, UpdateReport,
+    UpdateRequest, UpdateState,
 };
 use headwater_lake::{FlowState, SchemaChange};
 use serde_json::{Value, json};

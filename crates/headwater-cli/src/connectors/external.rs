@@ -246,7 +246,8 @@ fn fetched(
 pub(crate) fn unused(project: &Project) -> Result<Vec<Unused>, Failure> {
     let state = state_dir(project)?;
     let failed = |e: std::io::Error| {
-        Failure::other(format!("{} cannot be looked through", shown(&state).display()), &e).with_exit(Exit::Usage)
+        Failure::other(format!("{} cannot be looked through", shown(&state).display()), &e)
+            .with_exit(Exit::Usage)
     };
     let lock = Lock::read(&project.root)?;
     let connectors = &project.parsed.value.connectors;
@@ -261,7 +262,8 @@ pub(crate) fn unused(project: &Project) -> Result<Vec<Unused>, Failure> {
     let mut found = Vec::new();
     for connector in folders(&state.join("connectors")).map_err(failed)? {
         for commit in folders(&connector).map_err(failed)? {
-            let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let name =
+                |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             // A hidden one is being fetched.
             if !name(&commit).starts_with('.') && !kept(&name(&connector), &name(&commit)) {
                 found.push(Unused::look(commit).map_err(failed)?);

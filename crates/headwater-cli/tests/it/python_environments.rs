@@ -147,7 +147,8 @@ fn processes_of(folder: &Path) -> Vec<String> {
 #[test]
 fn a_connector_gets_the_real_pyspark_where_it_is_installed() {
     let sandbox = Sandbox::with_settings("connections: {}\n");
-    let imports = "import pyspark\nfrom pyspark.sql import Row\nfrom pyspark.sql.types import VariantVal, DataType";
+    let imports =
+        "import pyspark\nfrom pyspark.sql import Row\nfrom pyspark.sql.types import VariantVal, DataType";
     let expression = "str([pyspark.__version__ > '3', 'headwater_worker' in pyspark.__file__]) + \
                       str(Row(a=1, b=(2, 'x'))) + VariantVal.parseJson('{\"a\":[1,2.5]}').toJson()";
     sandbox.write("words/words.py", &connector(imports, expression));

@@ -33,8 +33,14 @@ async fn what_is_not_the_protocol_ends_the_worker() {
         ("send(id=id, result=[])", "its answer is not one to this request"),
         ("send(id=id, result=[], end=None)", "more than one of"),
         ("send(id=id, nothing=1)", "none of `result`"),
-        ("send(id=id, records=3, bytes=7); out.write(b'[{},{}]\\n'); out.flush()", "fewer records than the 3"),
-        ("send(id=id, records=1, bytes=7); out.write(b'[{},{}]\\n'); out.flush()", "2 records or more, and 1"),
+        (
+            "send(id=id, records=3, bytes=7); out.write(b'[{},{}]\\n'); out.flush()",
+            "fewer records than the 3",
+        ),
+        (
+            "send(id=id, records=1, bytes=7); out.write(b'[{},{}]\\n'); out.flush()",
+            "2 records or more, and 1",
+        ),
         ("send(id=id, records=1, bytes=2); out.write(b'{}\\n'); out.flush()", "not a JSON array"),
     ] {
         let error = read_error(code).await;
