@@ -341,13 +341,18 @@ impl<'a> Records<'a> {
     fn part(&self, page: &Page) -> (Vec<u8>, usize) {
         let end = page.size.map_or(self.len(), |size| page.start.saturating_add(size)).min(self.len());
         let (mut json, mut count) = (vec![b'['], 0);
-        for record in (page.start..end).filter_map(|place| self.at(place)) {
+        for place in page.start..end {
+            let before = json.len();
             if count > 0 {
                 json.push(b',');
             }
-            // A value of JSON can always be written to memory.
-            drop(serde_json::to_writer(&mut json, record.as_ref()));
-            count += 1;
+            let written = match (&self.all, self.selected.at(place)) {
+                (None, Some(index)) => self.corpus.write(index, &mut json),
+                _ => self
+                    .at(place)
+                    .is_some_and(|record| serde_json::to_writer(&mut json, record.as_ref()).is_ok()),
+            };
+            if written { count += 1 } else { json.truncate(before) }
         }
         json.push(b']');
         (json, count)

@@ -136,6 +136,18 @@ impl Corpus {
         }
     }
 
+    /// Writes a record as JSON; says whether it is there.
+    pub(super) fn write(&self, index: usize, out: &mut Vec<u8>) -> bool {
+        match &self.grown {
+            Some(grown) if index < self.base_len() && !self.changed.contains_key(&index) => {
+                grown.write(index, out);
+                true
+            }
+            // A value of JSON can always be written to memory.
+            _ => self.record(index).is_some_and(|record| serde_json::to_writer(out, record.as_ref()).is_ok()),
+        }
+    }
+
     /// A field of a record, without building the record; `None` where the record is gone.
     fn field(&self, index: usize, field: &str) -> Option<Cow<'_, Value>> {
         let of = |record: &'_ Option<Arc<Value>>| {

@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::description::GrowRules;
 use super::value::{Key, at, parse_time, set, text_of, time_like};
 
+/// A record as JSON, cut where a field grows, with the field that belongs there.
+type Pieces = Vec<(String, Option<String>)>;
+
 /// The records of a grown corpus, by their number.
 #[derive(Debug, Clone)]
 pub(super) struct Grown {
@@ -19,6 +22,8 @@ pub(super) struct Grown {
     step: TimeDelta,
     /// The instant of the first time field of the last record of the base.
     last_at: Option<DateTime<Utc>>,
+    /// The records of the base.
+    cut: Arc<Vec<Pieces>>,
     /// Fields whose values rise with the number of the record.
     rising: Arc<Vec<String>>,
     seed: u64,
@@ -57,6 +62,7 @@ impl Grown {
             step: TimeDelta::from_std(rules.step).unwrap_or(TimeDelta::seconds(60)),
             last_at,
             rising: Arc::new(Vec::new()),
+            cut: Arc::new(Vec::new()),
             records: rules.records,
             base: Arc::new(base),
             seed,
@@ -71,6 +77,7 @@ impl Grown {
         let first_time = last_at.and(rules.times.first());
         let rising: Vec<String> = counted.chain(first_time).filter(rises).cloned().collect();
         grown.rising = Arc::new(rising);
+        grown.cut = Arc::new(grown.base.iter().map(|record| grown.cut_up(record)).collect());
         grown
     }
 
@@ -133,6 +140,51 @@ impl Grown {
             }
         }
         Arc::new(record)
+    }
+
+    /// Writes a record as JSON: what is the same for all that are made of one is copied.
+    pub(super) fn write(&self, index: usize, out: &mut Vec<u8>) {
+        let base = self.base.get(self.base_of(index)).filter(|_| index >= self.base.len());
+        let (Some(base), Some(pieces)) = (base, self.cut.get(self.base_of(index))) else {
+            // A value of JSON can always be written to memory.
+            return drop(serde_json::to_writer(out, self.record(index).as_ref()));
+        };
+        for (text, field) in pieces {
+            out.extend_from_slice(text.as_bytes());
+            let Some((field, found)) = field.as_ref().and_then(|field| Some((field, at(base, field)?)))
+            else {
+                continue;
+            };
+            let value = match self.keys.iter().find(|key| key.field == *field) {
+                Some(key) => self.key(key, index, found),
+                None => self.time(index, base, found),
+            };
+            drop(serde_json::to_writer(&mut *out, &value));
+        }
+    }
+
+    fn cut_up(&self, record: &Value) -> Pieces {
+        let fields: Vec<&String> = self.keys.iter().map(|key| &key.field).chain(self.times.iter()).collect();
+        let mark = |number: usize| format!("\u{0}{number}\u{0}");
+        let mut marked = record.clone();
+        for (number, field) in fields.iter().enumerate() {
+            set(&mut marked, field, mark(number).into());
+        }
+        let mut rest = marked.to_string();
+        let mut pieces = Vec::new();
+        loop {
+            let next = fields.iter().enumerate().filter_map(|(number, field)| {
+                let quoted = Value::from(mark(number)).to_string();
+                Some((rest.find(&quoted)?, quoted.len(), *field))
+            });
+            let Some((place, len, field)) = next.min_by_key(|(place, ..)| *place) else { break };
+            let after = rest.split_off(place + len);
+            rest.truncate(place);
+            pieces.push((rest, Some(field.clone())));
+            rest = after;
+        }
+        pieces.push((rest, None));
+        pieces
     }
 
     fn key(&self, key: &GrownKey, index: usize, found: &Value) -> Value {
@@ -251,6 +303,9 @@ mod tests {
             assert_eq!(seen.len(), 1000, "{field}");
         }
         for i in [0, 1, 2, 3, 999_999] {
+            let mut written = Vec::new();
+            grown.write(i, &mut written);
+            assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), *grown.record(i), "{i}");
             for field in ["id", "uid", "n", "at", "made"] {
                 assert_eq!(grown.field(i, field).as_deref(), at(&grown.record(i), field), "{i} {field}");
             }
@@ -266,6 +321,9 @@ mod tests {
         ];
         let grown = grown(&["key.id"], &["t"], &base);
         assert_eq!(*grown.record(2), json!({"key": {"id": "11"}, "t": 1_700_000_120}));
+        let mut written = Vec::new();
+        grown.write(2, &mut written);
+        assert_eq!(String::from_utf8(written).unwrap(), grown.record(2).to_string());
         assert_eq!(grown.field(2, "key").as_deref(), Some(&json!({"id": "11"})));
         assert!(grown.rises("t") && !grown.rises("key.id"));
     }

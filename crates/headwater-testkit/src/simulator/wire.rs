@@ -159,7 +159,11 @@ impl Sent {
 
     /// The same over this time.
     pub(super) fn slow(body: Bytes, over: Duration) -> Self {
-        Self::in_pieces(body, PIECES, over / u32::try_from(PIECES).unwrap_or(1))
+        let mut slow = Self::in_pieces(body, PIECES, Duration::ZERO);
+        // The pauses lie between the pieces.
+        let pauses = slow.pieces.len().saturating_sub(1).max(1);
+        slow.pause = over / u32::try_from(pauses).unwrap_or(1);
+        slow
     }
 
     /// Half of it, though the whole was announced.
