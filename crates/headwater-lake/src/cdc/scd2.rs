@@ -75,14 +75,25 @@ impl Apply<'_> {
         let remembered = self.hidden.layout.arrow.fields().len() - 1;
         let probe =
             |extra| Probe { index: Arc::clone(index), keys: self.config.keys.clone(), extra, later: None };
-        let (visible, secret) = (probe(vec![root]), probe(vec![root, span.1, remembered]));
+        let (visible, secret) = (probe(Vec::new()), probe(vec![root, span.1, remembered]));
         let visible = self.target.set.probe(&visible).await?;
         let secret = self.hidden.set.probe(&secret).await?;
+        let (events_group, events_at, groups) = events;
 
-        let (mut chunks, mut expired) = (Vec::new(), Vec::new());
-        for batch in &visible.extra {
-            chunks.push(vec![self.below_root(batch.column(0))?]);
+        // The only row of a key is wanted, whenever it began: sequences are read where there are several.
+        let mut count = vec![0_u8; groups];
+        for &group in visible.groups.iter().chain(&secret.groups) {
+            let count = &mut count[group as usize];
+            *count = count.saturating_add(1);
         }
+        let several = |group: &u32| count[*group as usize] > 1;
+        let found = visible.rows.iter().zip(&visible.groups);
+        let (some, mut group): (Vec<RowId>, Vec<u32>) =
+            found.filter(|(_, group)| several(group)).map(|(row, group)| (*row, *group)).unzip();
+        let some = self.target.set.fetch_columns(&some, &[root]).await?;
+
+        let mut chunks = vec![vec![self.below_root(some.column(0))?]];
+        let mut expired = Vec::new();
         for batch in &secret.extra {
             chunks.push(vec![self.hidden_at(batch.column(0), batch.column(1))?]);
             let times = batch.column(2).as_primitive::<TimestampMicrosecondType>();
@@ -93,21 +104,25 @@ impl Apply<'_> {
             }));
         }
         let at = self.sequence_codec()?.encode_chunks(&chunks).map_err(|e| self.wrong(e))?;
-        let group: Vec<u32> = visible.groups.iter().chain(&secret.groups).copied().collect();
-        let (events_group, events_at, groups) = events;
+        group.extend(&secret.groups);
         let wanted = working_set(events_group, events_at, &group, &at, groups).map_err(|e| self.wrong(e))?;
+        let (visible_wanted, secret_wanted) = wanted.split_at(some.num_rows());
 
         let mut ids = [Vec::new(), Vec::new()];
         let mut kept = Vec::new();
-        let seen = visible.rows.len();
-        for (number, &id) in visible.rows.iter().chain(&secret.rows).enumerate() {
-            let side = usize::from(number >= seen);
-            if side == 1 && expired[number - seen] {
-                continue;
+        let mut next = visible_wanted.iter();
+        for (&id, group) in visible.rows.iter().zip(&visible.groups) {
+            if !several(group) || next.next() == Some(&true) {
+                ids[0].push(id);
+                kept.push(*group);
             }
-            if wanted[number] {
-                ids[side].push(id);
-                kept.push(group[number]);
+        }
+        for (((&id, &group), wanted), expired) in
+            secret.rows.iter().zip(&secret.groups).zip(secret_wanted).zip(&expired)
+        {
+            if *wanted && !expired {
+                ids[1].push(id);
+                kept.push(group);
             }
         }
         let forgotten: Vec<RowId> =
