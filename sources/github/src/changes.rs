@@ -128,7 +128,7 @@ fn changes(
         let mut since = match (mark.cursor, mark.more) {
             (None, _) => begun,
             (Some(_), true) => before(begun, SECOND),
-            (Some(_), false) => before(begun, settings.lookback.max(SECOND)),
+            (Some(_), false) => settings.not_before_start(before(begun, settings.lookback.max(SECOND))),
         };
         let mut ask = request.clone().set_query("since", api_time(since));
         if let Some(etag) = &mark.etag {

@@ -110,7 +110,7 @@ fn descend(
         let per_page = settings.per_page;
         let list = pulls.query("sort", "updated").query("direction", "desc").query("per_page", per_page);
         let lowest = match mark.cursor {
-            Some(cursor) => before(cursor, settings.lookback.max(SECOND)),
+            Some(cursor) => settings.not_before_start(before(cursor, settings.lookback.max(SECOND))),
             None => settings.start.unwrap_or(DateTime::UNIX_EPOCH),
         };
         let (mut highest, mut done) = match &mark.descent {
@@ -131,7 +131,7 @@ fn descend(
             }
             let (until, _) =
                 first.get_or_insert_with(|| (github.answered_at(&response), response.etag().map(str::to_owned)));
-            let rows = Rows::of(&response, "")?;
+            let mut rows = Rows::of(&response, "")?;
             let stamps: Vec<Stamp> = rows.read()?;
             // What lies ahead of now is read, and does not count: it would be chased for ever.
             highest = highest.max(stamps.iter().map(|stamp| stamp.updated_at).filter(|at| *at <= *until).max());
@@ -146,13 +146,16 @@ fn descend(
             });
             let marks: Vec<Option<PullMark>> = marks.collect();
             done += stamps.len() as u64;
-            let mut pulls: Vec<_> = stamps.into_iter().zip(marks).collect();
-            // Reviews cost a request for each pull request, so those of pull requests that are known are left out.
-            if what == What::Reviews {
-                pulls.truncate(pulls.partition_point(|(pull, _)| pull.updated_at >= lowest));
-                pulls.drain(..known.min(pulls.len()));
-            }
-            known = 0;
+            // What is known already, or older than anybody wants, is left out: a review costs a request besides.
+            let passed = std::mem::take(&mut known);
+            let wanted: Vec<bool> = stamps
+                .iter()
+                .enumerate()
+                .map(|(row, pull)| pull.updated_at >= lowest && (what == What::Pulls || row >= passed))
+                .collect();
+            rows.retain(|row| wanted.get(row).copied().unwrap_or_default());
+            let pulls = stamps.into_iter().zip(marks).zip(wanted);
+            let pulls: Vec<_> = pulls.filter(|(_, wanted)| *wanted).map(|(pull, _)| pull).collect();
             let mut steps = page_steps(github, what, &repo, rows, pulls);
             while let Some(step) = steps.next().await {
                 yield step?;
@@ -162,7 +165,7 @@ fn descend(
             }
             ask = list.clone().query("page", done / per_page + 1);
         }
-        let cursor = mark.cursor.max(highest).or(settings.start);
+        let cursor = highest.max(mark.cursor.or(settings.start));
         let began_on_top = mark.descent.is_none();
         let answer = first.and_then(|(_, etag)| etag).filter(|_| began_on_top);
         // What is known of an answer stays where nothing is new, or a source that calls it by another name each time would

@@ -38,6 +38,12 @@ impl Rows {
         self.ranges.len()
     }
 
+    /// Leaves out the records for whose place `keep` does not hold.
+    pub(crate) fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        let mut place = 0..;
+        self.ranges.retain(|_| place.next().is_some_and(&keep));
+    }
+
     /// Reads what `T` names of each record.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<Vec<T>, ConnectorError> {
         let read = |(index, range): (usize, &Range<usize>)| {

@@ -83,7 +83,7 @@ fn walk(github: &GitHub, settings: TableSettings, repo: Repo, mark: RunMark) -> 
         let mut at = mark.clone();
         let from = match (&mark.window, mark.cursor, settings.start) {
             (Some(window), ..) => window.to,
-            (None, Some(cursor), _) => before(cursor, settings.lookback.max(SECOND)),
+            (None, Some(cursor), _) => settings.not_before_start(before(cursor, settings.lookback.max(SECOND))),
             (None, None, Some(start)) => start,
             (None, None, None) => {
                 let repo: RepoRecord = github.get_of(&repo.name, "").send().await?.json()?;

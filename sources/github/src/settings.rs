@@ -223,6 +223,11 @@ impl TableSettings {
         Ok(settings)
     }
 
+    /// `at`, or the start where that is later.
+    pub(crate) fn not_before_start(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        self.start.map_or(at, |start| start.max(at))
+    }
+
     /// The repositories that the options name.
     pub(crate) fn repos(&self) -> Result<Repos, ConnectorError> {
         let owner = || {

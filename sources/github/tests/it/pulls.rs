@@ -57,6 +57,21 @@ async fn batches_move_on_and_can_be_taken_up_anywhere() {
 }
 
 #[tokio::test]
+async fn what_changed_last_before_the_start_date_is_left_out() {
+    let site = Site::start();
+    let start = "2025-01-12";
+    for (table, column) in
+        [("pull_requests", "updated_at"), ("reviews", "pull_updated_at"), ("issues", "updated_at")]
+    {
+        let update = site.update(table, &[("start_date", start), ("per_page", "10")], None).await;
+        let times = update.values(column);
+        assert!(times.first().unwrap().as_str() >= start && times.len() > 5, "{table}: {times:?}");
+        let later = site.update(table, &[("start_date", "2030-01-01")], None).await;
+        assert_eq!(later.rows().count(), 0, "{table}");
+    }
+}
+
+#[tokio::test]
 async fn reviews_come_with_the_pull_requests_that_changed() {
     let site = Site::start();
     let control = site.control();
