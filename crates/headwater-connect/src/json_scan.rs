@@ -432,7 +432,7 @@ impl Masks {
 }
 
 /// What a block needs to know of the block before it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Strings {
     /// All ones while inside a string.
     inside: u64,

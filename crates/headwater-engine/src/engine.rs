@@ -192,10 +192,12 @@ impl Engine {
                 Err(error) => {
                     failures += 1;
                     let most = self.settings.retry.attempts.min(error.most_attempts());
-                    if error.retry() == Retry::Never || failures >= most {
+                    let asked = error.retry_after();
+                    let too_long = asked.is_some_and(|asked| asked > self.settings.retry.longest_asked);
+                    if error.retry() == Retry::Never || failures >= most || too_long {
                         return Err(error);
                     }
-                    tokio::time::sleep(self.settings.retry.pause(failures, error.retry_after())).await;
+                    tokio::time::sleep(self.settings.retry.pause(failures, asked)).await;
                 }
             }
         };

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use headwater_connect::{BoxError, ConnectorError, Retry, SchemaError};
 use headwater_decode::{DecodeError, OnBadRecord};
 use headwater_lake::{LakeError, TableName};
@@ -207,6 +208,20 @@ pub enum FlowError {
         #[source]
         source: LakeError,
     },
+    /// The source answers no more for so long that waiting is left to the next update.
+    #[error(
+        "the source answers no more for table `{table}` until {}",
+        .resume_at.to_rfc3339_opts(SecondsFormat::Secs, true)
+    )]
+    QuotaUsedUp {
+        /// The table of the source.
+        table: String,
+        /// When it answers again.
+        resume_at: DateTime<Utc>,
+        /// What it said.
+        #[source]
+        source: Box<FlowError>,
+    },
     /// A retry would help, but did not often enough.
     #[error("gave up after {attempts} attempts without progress")]
     RetriesExhausted {
@@ -282,10 +297,21 @@ impl FlowError {
             }
             FlowError::Decode { source, .. } => source.hint(),
             FlowError::Lake { source, .. } => source.hint(),
+            FlowError::QuotaUsedUp { .. } => {
+                Some("what was read is kept; run the pipeline again after that, it goes on where it stands".into())
+            }
             FlowError::RetriesExhausted { source, .. } => source
                 .hint()
                 .or_else(|| Some("run the pipeline again later; it goes on where it stands".into())),
             FlowError::Schema { .. } | FlowError::TaskLost { .. } => None,
+        }
+    }
+
+    /// When the source answers again, where that is what the flow has ended for.
+    pub fn resume_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            FlowError::QuotaUsedUp { resume_at, .. } => Some(*resume_at),
+            _ => None,
         }
     }
 

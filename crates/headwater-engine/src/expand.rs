@@ -144,6 +144,7 @@ impl Retries {
     async fn pause(&mut self, error: ConnectorError) -> Result<(), ConnectorError> {
         self.failures += 1;
         let asked = match error.retry() {
+            Retry::After(pause) if pause > self.policy.longest_asked => return Err(error),
             Retry::After(pause) => Some(pause),
             Retry::Backoff => None,
             Retry::Never => return Err(error),

@@ -1,7 +1,9 @@
 //! One flow of an update: settles what the table is, then attempts until it is done or nothing helps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use headwater_connect::{Connector, ConnectorFactory, Options, Retry};
 use headwater_lake::{LakeError, TableWriter};
 use tokio::time::Instant;
@@ -69,15 +71,10 @@ impl Flow {
     /// The report of a flow that was stopped before its turn came.
     pub(crate) fn not_started(self) -> FlowReport {
         self.status(FlowStatus::Stopped, None);
-        self.report(FlowStatus::Stopped, None, std::time::Duration::ZERO)
+        self.report(FlowStatus::Stopped, None, Duration::ZERO)
     }
 
-    fn report(
-        self,
-        status: FlowStatus,
-        error: Option<FlowError>,
-        duration: std::time::Duration,
-    ) -> FlowReport {
+    fn report(self, status: FlowStatus, error: Option<FlowError>, duration: Duration) -> FlowReport {
         let progress = self.context.with_progress(std::mem::take);
         FlowReport {
             flow: self.target.flow,
@@ -145,6 +142,9 @@ impl Flow {
             if error.retry() == Retry::Never {
                 return Err(error);
             }
+            if let Some(asked) = error.retry_after().filter(|asked| *asked > policy.longest_asked) {
+                return Err(self.used_up(asked, error));
+            }
             if failures >= policy.attempts.min(error.most_attempts()) {
                 return Err(match failures {
                     1 => error,
@@ -165,6 +165,13 @@ impl Flow {
                 }
             }
         }
+    }
+
+    /// What was committed stays, with its offset; the next update goes on from there.
+    fn used_up(&self, asked: Duration, error: FlowError) -> FlowError {
+        let wait = TimeDelta::from_std(asked).unwrap_or(TimeDelta::MAX);
+        let resume_at = self.context.clock.now().checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        FlowError::QuotaUsedUp { table: self.target.source_table.clone(), resume_at, source: Box::new(error) }
     }
 
     async fn attempt(&mut self) -> Result<AttemptEnd, AttemptFailure> {

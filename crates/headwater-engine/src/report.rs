@@ -164,7 +164,19 @@ pub struct UpdateReport {
     pub error: Option<UpdateError>,
 }
 
+impl FlowReport {
+    /// When the source answers again, where the flow has ended because it does not until then.
+    pub fn resume_at(&self) -> Option<DateTime<Utc>> {
+        self.error.as_ref()?.resume_at()
+    }
+}
+
 impl UpdateReport {
+    /// When it is worth going on, where flows have ended because their source answers no more until then.
+    pub fn resume_at(&self) -> Option<DateTime<Utc>> {
+        self.flows.iter().filter_map(FlowReport::resume_at).max()
+    }
+
     /// The sums over all flows.
     pub fn totals(&self) -> FlowMetrics {
         self.flows.iter().fold(FlowMetrics::default(), |sum, flow| {

@@ -81,11 +81,18 @@ pub struct RetryPolicy {
     pub first_pause: Duration,
     /// The longest pause that the engine chooses; a source may ask for a longer one.
     pub longest_pause: Duration,
+    /// The longest pause that a source may ask for. A flow whose source asks for more ends, and its report says when to go on.
+    pub longest_asked: Duration,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts: 5, first_pause: Duration::from_secs(1), longest_pause: Duration::from_secs(60) }
+        Self {
+            attempts: 5,
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(60),
+            longest_asked: Duration::from_secs(300),
+        }
     }
 }
 

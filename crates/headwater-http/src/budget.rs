@@ -218,6 +218,14 @@ impl RateBudget {
         }
     }
 
+    /// Holds all requests back after a refusal, for `time`; `asked`: the source named it. A pause of our own choice is left
+    /// out where the rate is known: they are spread by it.
+    pub(crate) fn refused(&self, time: Duration, asked: bool) {
+        if asked || !self.core.state().pace.is_measured() {
+            self.pause(time);
+        }
+    }
+
     /// Lets no request start for `time`.
     pub(crate) fn pause(&self, time: Duration) {
         let Some(until) = Instant::now().checked_add(time) else { return };
@@ -263,6 +271,7 @@ impl State {
     /// Starts a request, or says when that may be.
     fn start(&mut self, now: Instant, longest: Duration) -> Start {
         if self.under_way >= self.cap.most_now() {
+            self.cap.full();
             return Start::Later;
         }
         let mut at = self.paused_until.map_or(now, |until| until.max(now));
@@ -309,9 +318,8 @@ impl Permit {
         let mut state = self.core.state();
         match outcome {
             Outcome::Answered => {
-                state.pace.answered();
-                let busy = state.under_way;
-                state.cap.answered(now - self.started_at, busy);
+                state.pace.answered(now);
+                state.cap.answered(now - self.started_at);
             }
             Outcome::Refused => {
                 state.pace.refused(self.started_at, now);

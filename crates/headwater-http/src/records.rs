@@ -18,6 +18,9 @@ pub type RecordPages = BoxStream<'static, Result<Page, ConnectorError>>;
 /// The least that is gathered for a page: below it, pages cost more than records.
 const LEAST_PIECE_BYTES: usize = 4 << 10;
 
+/// How much is shown of what stands in the place of the records.
+const SHOWN_BYTES: usize = 80;
+
 /// What `Request::stream_records` gives.
 pub(crate) fn stream(request: Request, records: JsonPointer, piece_bytes: usize) -> RecordPages {
     async_stream::try_stream! {
@@ -178,13 +181,18 @@ impl Cutter {
             Err(error) if error.reason == TRUNCATED && !last => return Ok(false),
             Err(error) => return Err(self.malformed(error)),
         };
+        let found = self.buffer.get(start.at);
+        if !matches!(found, Some(b'[' | b'{')) && !last && self.buffer.len() - start.at < SHOWN_BYTES {
+            // The error is to show what there is instead.
+            return Ok(false);
+        }
         self.take(start.at);
         let containers = start.containers;
         self.state = match self.buffer.first() {
             Some(b'[') => State::Items { items: Items::default(), passed: 1, cut: false, containers },
             Some(b'{') => State::One { looked_at: 0, containers },
             _ => {
-                let found = snippet(self.buffer.get(..80).unwrap_or(&self.buffer));
+                let found = snippet(self.buffer.get(..SHOWN_BYTES).unwrap_or(&self.buffer));
                 return Err(CutError::NoRecords { found: format!("`{found}`") });
             }
         };
@@ -201,7 +209,11 @@ impl Cutter {
     fn items(&mut self, last: bool, pieces: &mut Vec<Page>) -> Result<bool, CutError> {
         let State::Items { items, passed, cut, containers } = &mut self.state else { return Ok(false) };
         match items.pass(&self.buffer, *passed, last) {
-            Err(error) => Err(self.malformed(error)),
+            Err(error) => {
+                // All that is before that place has been passed.
+                *passed = self.buffer.len();
+                Err(self.malformed(error))
+            }
             Ok(Passed::End(end)) => {
                 let records = self.buffer.get(1..end).unwrap_or_default();
                 if !records.trim_ascii().is_empty() {
@@ -248,7 +260,7 @@ impl Cutter {
         self.buffer.extend_from_slice(b"[");
         self.buffer.extend_from_slice(&rest);
         self.base += comma;
-        *passed -= comma;
+        *passed = passed.saturating_sub(comma).max(1);
         *cut = true;
         items.cut();
         Ok(Some(Page::json_array(piece.freeze())))
@@ -272,11 +284,10 @@ impl Cutter {
 
     /// The whole records that have come and were not handed on, when nothing can come behind them.
     fn rescued(&mut self) -> Option<Page> {
-        if let State::Items { items, passed, .. } = &mut self.state {
-            // Where it is malformed, the records before that place are whole.
-            if let Ok(Passed::More(to)) = items.pass(&self.buffer, *passed, true) {
-                *passed = to;
-            }
+        if let State::Items { items, passed, .. } = &mut self.state
+            && let Ok(Passed::More(to)) = items.pass(&self.buffer, *passed, true)
+        {
+            *passed = to;
         }
         self.piece().ok().flatten()
     }

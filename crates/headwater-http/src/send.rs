@@ -107,6 +107,12 @@ async fn attempts(inner: &Inner, parts: &Parts, extent: Extent) -> Result<Done, 
             .wait(attempts, elapsed, failure.remedy, parts.idempotent, fastrand::f64())
             .filter(|wait| *wait < left);
         let Some(wait) = wait else {
+            // Others keep to the pause, though this one does not live to see its end.
+            if let Remedy::Pause(Some(asked)) = failure.remedy
+                && asked <= inner.retry.max_retry_after
+            {
+                inner.budget.refused(asked, true);
+            }
             return Err(failure.into_connector_error());
         };
         tracing::warn!(
@@ -116,9 +122,9 @@ async fn attempts(inner: &Inner, parts: &Parts, extent: Extent) -> Result<Done, 
             wait_secs = wait.as_secs_f64(),
             "request failed; it is sent again"
         );
-        if let Remedy::Pause(_) = failure.remedy {
+        if let Remedy::Pause(asked) = failure.remedy {
             // The source means all of its client's requests, not this one alone.
-            inner.budget.pause(wait);
+            inner.budget.refused(wait, asked.is_some());
         }
         tokio::time::sleep(wait).await;
         inner.stats.waited(wait);

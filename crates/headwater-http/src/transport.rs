@@ -102,7 +102,9 @@ fn make(settings: &TransportSettings) -> Result<reqwest::Client, ConnectorError>
     if let Some(connect) = settings.connect {
         http = http.connect_timeout(connect);
     }
-    for pem in &settings.authorities {
+    // A simulator is not to be left for a real source, whoever vouches for that.
+    let authorities = if matches!(settings.way, Way::Simulator(_)) { &[][..] } else { &settings.authorities };
+    for pem in authorities {
         http = http.tls_certs_merge(certificates("ca_certificate", pem)?);
     }
     http = match &settings.way {

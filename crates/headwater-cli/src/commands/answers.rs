@@ -113,6 +113,8 @@ struct Report<'a> {
     totals: FlowMetrics,
     flows: Vec<Flow<'a>>,
     warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume_at: Option<String>,
     error: Option<Value>,
 }
 
@@ -129,6 +131,8 @@ struct Flow<'a> {
     deletes: Option<&'a DeletesReport>,
     changes: Vec<String>,
     warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume_at: Option<String>,
     error: Option<Value>,
 }
 
@@ -146,6 +150,7 @@ impl<'a> ReportEvent<'a> {
             deletes: flow.deletes.as_ref(),
             changes: flow.changes.iter().map(change_text).collect(),
             warnings: &flow.warnings,
+            resume_at: flow.resume_at().map(|at| at.to_rfc3339()),
             error: flow.error.as_ref().map(|e| error_json(e, e.hint())),
         };
         let report = Report {
@@ -157,6 +162,7 @@ impl<'a> ReportEvent<'a> {
             totals: report.totals(),
             flows: report.flows.iter().map(flow).collect(),
             warnings: &report.warnings,
+            resume_at: report.resume_at().map(|at| at.to_rfc3339()),
             error: report.error.as_ref().map(|e| error_json(e, e.hint())),
         };
         Self { event: "report", report }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::SecondsFormat;
 use headwater_connect::Offset;
 use headwater_engine::{
     Engine, EngineSettings, FlowMetrics, FlowReport, FullRefresh, TablePlan, UpdateError, UpdateReport,
@@ -313,7 +314,10 @@ fn summary(report: &UpdateReport) -> Table {
         ]);
     };
     for flow in &report.flows {
-        let status = flow.status.as_str().to_lowercase();
+        let mut status = flow.status.as_str().to_lowercase();
+        if let Some(resume_at) = flow.resume_at() {
+            status = format!("{status}, goes on {}", resume_at.to_rfc3339_opts(SecondsFormat::Secs, true));
+        }
         row(&flow.source_table, &status, &flow.metrics, flow.duration, reached(flow));
     }
     if report.flows.len() > 1 {

@@ -91,9 +91,21 @@ impl Items {
     /// Passes over a block; gives the place of the bracket that closes the array.
     fn block(&mut self, block: &[u8; 64], at: usize) -> Result<Option<usize>, ScanError> {
         let masks = Masks::of(block);
+        let before = self.strings.clone();
         let outside = match self.strings.outside(&masks) {
             Ok(outside) => outside,
-            Err(bit) => return Err(ScanError::new(at + bit, CONTROL)),
+            Err(bit) => {
+                // What lies before it may hold the end of an item.
+                let mut good = *block;
+                good.iter_mut().skip(bit).for_each(|byte| *byte = b' ');
+                self.strings = before;
+                if bit > 0
+                    && let Some(end) = self.block(&good, at)?
+                {
+                    return Ok(Some(end));
+                }
+                return Err(ScanError::new(at + bit, CONTROL));
+            }
         };
         let separators = masks.comma & outside;
         let mut brackets = (masks.open | masks.close) & outside;

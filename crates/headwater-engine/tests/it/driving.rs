@@ -1,11 +1,16 @@
 //! The rules by which a connector is driven, one by one.
 
-use headwater_connect::{ConnectorError, IngestionType, Options, Page, ReadItem};
-use headwater_engine::{FlowStatus, UpdateState};
+use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+use headwater_connect::{ConnectorError, IngestionType, ManualClock, Options, Page, ReadItem};
+use headwater_engine::{Engine, EngineSettings, FlowStatus, Silent, UpdateState};
 use serde_json::json;
+use tokio::time::Instant;
 
-use crate::model_lake::Storage;
+use crate::faults::Faults;
+use crate::model_lake::{ModelLake, Storage};
 use crate::source::{Script, end, page};
 use crate::support::{error_text, request, run, stored};
 
@@ -184,4 +189,49 @@ async fn an_answer_is_asked_for_again_as_often_as_that_may_help() {
     check(&|| Err(ConnectorError::AnswerTooLarge { limit_bytes: 9, source: "injected".into() }), 1).await;
     // What does not fit a column fits no better the next time.
     check(&|| Ok(ReadItem::Page(Page::json_array(r#"[{"id":"x"}]"#))), 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_used_up_for_long_ends_its_flow_with_what_it_gave_and_says_when_to_go_on() {
+    let limited = |secs| {
+        let retry_after = Some(Duration::from_secs(secs));
+        Err(ConnectorError::RateLimited { retry_after, source: "nothing left today".into() })
+    };
+    // A pause of a minute is waited for; one of a day is not.
+    let reads = [
+        vec![page([1, 2]), end(r#"{"at":2}"#)],
+        vec![limited(60)],
+        vec![page([3]), end(r#"{"at":3}"#)],
+        vec![limited(60)],
+        vec![page([4]), limited(86_400)],
+    ];
+    let script = Script::new(IngestionType::Append, reads);
+    let storage = Storage::default();
+    let now: DateTime<Utc> = "2026-11-23T10:00:00Z".parse().unwrap();
+    let lake = Arc::new(ModelLake::new(&storage, &Faults::none()));
+    let engine = Engine::new(lake, EngineSettings::default()).with_clock(Arc::new(ManualClock::new(now)));
+    let started = Instant::now();
+    let report = engine.run(request(script.clone(), json!({})), Arc::new(Silent)).await;
+    assert!((120..140).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    let flow = &report.flows[0];
+    assert_eq!((report.state, flow.status), (UpdateState::Failed, FlowStatus::Failed));
+    assert_eq!(flow.resume_at(), Some(now + TimeDelta::days(1)));
+    assert_eq!(report.resume_at(), flow.resume_at());
+    let text = error_text(&report);
+    assert!(
+        text.starts_with("the source answers no more for table `orders` until 2026-11-24T10:00:00Z"),
+        "{text}"
+    );
+    assert!(text.ends_with("nothing left today"), "{text}");
+    assert!(flow.error.as_ref().unwrap().hint().unwrap().contains("goes on where it stands"));
+    // Whole reads are kept with their offset; the one that broke off is not.
+    assert_eq!(stored(&storage, "orders").longs("id"), [1, 2, 3]);
+    assert_eq!(flow.offset.as_ref().unwrap().as_json(), r#"{"at":3}"#);
+
+    let next =
+        Script::new(IngestionType::Append, [vec![page([4]), end(r#"{"at":4}"#)], vec![end(r#"{"at":4}"#)]]);
+    let report = run(&storage, request(next.clone(), json!({}))).await;
+    assert_eq!(next.starts()[0].as_deref(), Some(r#"{"at":3}"#));
+    assert_eq!((report.state, report.resume_at()), (UpdateState::Completed, None));
+    assert_eq!(stored(&storage, "orders").longs("id"), [1, 2, 3, 4]);
 }

@@ -23,6 +23,8 @@ pub(super) struct Cap {
     /// The mean time of the last answers.
     usual: Duration,
     answers_since_check: f64,
+    /// Answers that still count as given while others waited for room.
+    pressed: f64,
 }
 
 impl Cap {
@@ -37,6 +39,7 @@ impl Cap {
             quickest: None,
             usual: Duration::ZERO,
             answers_since_check: 0.0,
+            pressed: 0.0,
         }
     }
 
@@ -53,8 +56,13 @@ impl Cap {
         now
     }
 
-    /// A request was answered in `time`, while `busy` were under way.
-    pub(super) fn answered(&mut self, time: Duration, busy: usize) {
+    /// Somebody waits for room.
+    pub(super) fn full(&mut self) {
+        self.pressed = self.now;
+    }
+
+    /// A request was answered in `time`.
+    pub(super) fn answered(&mut self, time: Duration) {
         self.quickest = Some(self.quickest.map_or(time, |quickest| quickest.min(time)));
         self.usual = if self.usual.is_zero() { time } else { self.usual * 9 / 10 + time / 10 };
         self.answers_since_check += 1.0;
@@ -72,7 +80,8 @@ impl Cap {
             self.answers_since_check = 0.0;
         }
         // Room that nobody uses says nothing of more room.
-        if busy + 1 >= self.most_now() {
+        if self.pressed >= 1.0 {
+            self.pressed -= 1.0;
             self.now = (self.now + if self.fresh { 1.0 } else { 1.0 / self.now }).min(self.most);
         }
     }
@@ -86,7 +95,7 @@ impl Cap {
     /// A request that had started at `started_at` was refused or failed.
     pub(super) fn congested(&mut self, started_at: Instant, now: Instant) {
         // Those that were under way when it happened are of the same trouble.
-        if self.congested_at.is_some_and(|at| started_at <= at) {
+        if self.congested_at.is_some_and(|at| started_at < at) {
             return;
         }
         self.congested_at = Some(now);

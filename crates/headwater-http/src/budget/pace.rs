@@ -1,9 +1,11 @@
 //! The rate that a source bears, found out from what it takes and what it refuses.
 //!
 //! A source that refuses has nothing left at that moment. What it takes from there to its next refusal is therefore what
-//! came up anew in between: so many requests in so much time are its rate. Until there are two refusals a guess has to
-//! do, which grows; a rate that was measured is kept to for a while, and then tried a little above, and more and more.
+//! came up anew in between, if all of it was used: so many requests in so much time are its rate. Until there are two
+//! refusals a guess has to do, which grows; a rate that was measured is kept to for a while, and then tried a little above,
+//! and more and more.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,10 +14,20 @@ use super::LATE;
 
 /// Allowances are rarely for less than a second: what was taken at once may be one for a second.
 const SHORTEST_ALLOWANCE: Duration = Duration::from_secs(1);
+/// A measure takes so long: what comes up in pauses may be lost, and weighs less then.
+const LEAST_MEASURE: Duration = Duration::from_secs(5);
 /// Fewer answers say nothing of a rate.
 const LEAST_ANSWERS: u64 = 5;
 /// What is used of a rate that was measured: pacing is never quite even, nor is a measure exact.
 const SHARE: f64 = 0.98;
+/// How fast a guess grows, each second.
+const GROWTH: f64 = 0.25;
+/// While the rate grows, what the source has taken in so long tells more than the whole time before.
+const RECENT: Duration = Duration::from_secs(2);
+/// So many refusals without an answer between are no matter of a moment.
+const MANY_IN_A_ROW: u32 = 3;
+/// More answers are not remembered one by one.
+const MOST_RECENT: usize = 10_000;
 /// How long a measured rate is kept to, in seconds of work.
 const HOLD_SECS: f64 = 20.0;
 /// How long it then takes to get a little above it.
@@ -30,7 +42,11 @@ pub(super) struct Pace {
     learned: Option<Learned>,
     /// Since the last refusal, or since the work began.
     count: Count,
+    /// When the last answers came.
+    recent: VecDeque<Instant>,
     refused_at: Option<Instant>,
+    /// Refusals since the last answer.
+    in_a_row: u32,
     last_start: Option<Instant>,
     next_at: Option<Instant>,
 }
@@ -63,7 +79,7 @@ impl Pace {
         let learned = self.learned.map(|learned| {
             let secs = self.count.busy.as_secs_f64();
             let factor = match learned.measured {
-                false => (0.15 * secs).exp(),
+                false => (GROWTH * secs).exp(),
                 true if secs <= HOLD_SECS => SHARE,
                 true if secs <= HOLD_SECS + RISE_SECS => SHARE + 0.04 * (secs - HOLD_SECS) / RISE_SECS,
                 true => 1.02 * ((secs - HOLD_SECS - RISE_SECS) / 60.0).exp(),
@@ -78,6 +94,11 @@ impl Pace {
 
     fn interval(&self) -> Option<Duration> {
         self.rate().map(|rate| Duration::from_secs_f64(1.0 / rate))
+    }
+
+    /// Whether the source's rate is known well enough to go on at once after a refusal.
+    pub(super) fn is_measured(&self) -> bool {
+        self.in_a_row <= 1 && self.learned.is_some_and(|learned| learned.measured)
     }
 
     /// When the next request may start, where that is not at once.
@@ -104,8 +125,23 @@ impl Pace {
     }
 
     /// A request was answered, and so was one of those that the source bears.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, now: Instant) {
         self.count.answered += 1;
+        self.in_a_row = 0;
+        self.recent.push_back(now);
+        while self.recent.len() > MOST_RECENT || self.recent.front().is_some_and(|at| now - *at > RECENT) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Answers a second, of late.
+    fn recent_rate(&self, now: Instant) -> f64 {
+        let counted = self.recent.iter().filter(|at| now - **at <= RECENT);
+        let (count, first) = (counted.clone().count(), counted.min());
+        let span = first.map_or(RECENT, |first| now - *first).max(RECENT / 4);
+        #[allow(clippy::cast_precision_loss, reason = "a bounded count")]
+        let rate = count as f64 / span.as_secs_f64();
+        rate
     }
 
     /// All requests pause for `time` more.
@@ -117,29 +153,37 @@ impl Pace {
     /// A request that had started at `started_at` was refused.
     pub(super) fn refused(&mut self, started_at: Instant, now: Instant) {
         // Those that were under way at a refusal are refused for the same reason.
-        if self.refused_at.is_some_and(|at| started_at <= at) {
+        if self.refused_at.is_some_and(|at| started_at < at) {
             return;
         }
         self.refused_at = Some(now);
+        self.in_a_row += 1;
         #[allow(clippy::cast_precision_loss, reason = "no process sends so many requests")]
         let answered = self.count.answered as f64;
-        let busy = self.count.busy.as_secs_f64().max(0.001);
-        let whole = busy + self.count.paused.as_secs_f64();
+        let busy = self.count.busy.as_secs_f64();
+        let whole = (busy + self.count.paused.as_secs_f64()).max(0.001);
         let present = self.rate();
         let holding = self.learned.is_some_and(|learned| learned.measured) && busy <= HOLD_SECS;
         self.learned = match (self.learned, present) {
-            (Some(learned), Some(present)) => Some(if self.count.answered == 0 {
-                Learned { per_second: present / 2.0, ..learned }
-            } else if whole < SHORTEST_ALLOWANCE.as_secs_f64() {
+            (Some(learned), Some(present)) => Some(if self.in_a_row > 1 {
+                // The source gives nothing before some moment, whatever the rate; or the rate is far too high.
+                let factor = if self.in_a_row > MANY_IN_A_ROW { 0.5 } else { 1.0 };
+                Learned { per_second: learned.per_second * factor, ..learned }
+            } else if whole < SHORTEST_ALLOWANCE.as_secs_f64()
+                || (holding && whole < LEAST_MEASURE.as_secs_f64())
+            {
                 // Too short to say; the count goes on from the refusal before this one.
-                let per_second = present * 0.7;
+                let per_second = present * if holding { 0.95 } else { 0.7 };
                 self.learned = Some(Learned { per_second, ..learned });
                 self.next_at = self.interval().map(|interval| now + interval);
                 return;
             } else {
-                // A source may give what comes up in a pause later, or not at all. Where the rate was kept to and was
-                // too much all the same, it is the first.
-                let measured = if holding { answered / whole } else { answered / busy };
+                // What was above the source's rate all the time used all that came up, but for what a source does not
+                // keep for those who pause.
+                let measured = match holding {
+                    true => (answered / whole).max(present * 0.9),
+                    false => f64::midpoint(self.recent_rate(now), present),
+                };
                 Learned { per_second: measured.min(present), measured: true }
             }),
             _ if self.count.answered < LEAST_ANSWERS => None,
@@ -151,6 +195,7 @@ impl Pace {
         if let Some(learned) = &mut self.learned {
             learned.per_second = learned.per_second.clamp(SLOWEST_PER_SECOND, FASTEST_PER_SECOND);
             self.count = Count::default();
+            self.recent.clear();
         }
         self.next_at = self.interval().map(|interval| now + interval);
     }

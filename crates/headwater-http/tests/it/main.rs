@@ -10,6 +10,11 @@
 
 mod bodies;
 mod credentials;
+mod limits;
 mod paging;
+mod records;
 mod retries;
 mod server;
+mod styles;
+mod tokens;
+mod ways;
