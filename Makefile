@@ -9,7 +9,7 @@ help:
 	@echo "make test    set up what the tests need, then run every test"
 	@echo "make check   formatting, lints, repository rules"
 	@echo "make soak    random changes against a model for SOAK_MINUTES (default 30); a failure names the seed that repeats it"
-	@echo "make bench   throughput, changes to large tables and cold start against baselines, and the decoder alone"
+	@echo "make bench   throughput, far sources, changes to large tables and cold start against baselines, and the decoder alone"
 
 demo:
 	$(CARGO) build --release --locked
@@ -32,6 +32,7 @@ check:
 
 bench:
 	$(CARGO) run --release --locked --package headwater-bench -- w1
+	$(CARGO) run --release --locked --package headwater-bench -- w5
 	$(CARGO) run --release --locked --package headwater-bench -- python
 	$(CARGO) build --release --locked
 	$(CARGO) run --release --locked --package headwater-bench -- start

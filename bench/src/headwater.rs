@@ -5,34 +5,68 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
 use headwater_connect::{
-    Connector, ConnectorError, ConnectorFactory, IngestionType, Offset, Options, PageStream, ReadItem,
-    StructType, TableMetadata,
+    Connector, ConnectorError, ConnectorFactory, IngestionType, JsonPointer, Offset, Options, PageStream,
+    ReadItem, StructType, TableMetadata,
 };
 use headwater_engine::{Engine, EngineSettings, PipelineDefinition, Silent, UpdateRequest};
-use headwater_http::HttpClient;
-use headwater_http::pages::{NextLink, by_next_link, into_pages};
+use headwater_http::pages::{NextLink, Responses, by_link_header, by_next_link, into_pages, numbered};
+use headwater_http::{HttpClient, RateLimit};
 use headwater_lake::{DeltaLake, LakeOptions};
 use headwater_spec::PipelineSpec;
 
 use crate::pages;
 
-/// The memory that the figures of W1 are for.
-const MEMORY_BYTES: usize = 96 * 1024 * 1024;
-/// Pages that are fetched ahead of the decoder.
+/// Pages that are fetched ahead of the decoder: for a source nearby, and for one far away.
 const AHEAD: usize = 4;
+const FAR_AHEAD: usize = 32;
+/// Requests under way at the same time.
+const CONCURRENCY: usize = 20;
+/// Of one long answer, so much is a page.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// How the source is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// From link to link, as W1 is meant.
+    NextLink,
+    /// By page numbers, 20 at once.
+    Numbers,
+    /// By a `Link` header that names the last page, 20 at once.
+    LastLink,
+    /// All in one answer.
+    OneAnswer,
+}
+
+impl Style {
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        Ok(match name {
+            "numbers" => Style::Numbers,
+            "last-link" => Style::LastLink,
+            "one-answer" => Style::OneAnswer,
+            other => bail!("no style `{other}`"),
+        })
+    }
+
+    /// The memory that the figures are for.
+    fn memory_bytes(self) -> usize {
+        let mib = if self == Style::NextLink { 96 } else { 128 };
+        mib * 1024 * 1024
+    }
+}
 
 /// Reads all pages from `url` into a warehouse in the folder `out`; gives the number of rows.
-pub(crate) fn run(url: &str, out: &Path) -> Result<u64> {
+pub(crate) fn run(style: Style, url: &str, out: &Path) -> Result<u64> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let warehouse = out.to_str().context("a path that is not UTF-8")?;
         let lake = DeltaLake::open(warehouse, LakeOptions::default())?;
         let mut settings = EngineSettings::default();
-        settings.set_process_memory(MEMORY_BYTES);
+        settings.set_process_memory(style.memory_bytes());
         let engine = Engine::new(Arc::new(lake), settings);
         let connection = Options::from_iter([("base_url", url)]);
-        let request = UpdateRequest::new(pipeline()?, Arc::new(Pages), connection);
+        let request = UpdateRequest::new(pipeline()?, Arc::new(Pages { style }), connection);
         let report = engine.run(request, Arc::new(Silent)).await;
         if let Some(error) = report.flows.iter().find_map(|flow| flow.error.as_ref()) {
             bail!("the flow failed: {error:?}");
@@ -53,7 +87,9 @@ fn pipeline() -> Result<PipelineDefinition> {
     })
 }
 
-struct Pages;
+struct Pages {
+    style: Style,
+}
 
 #[async_trait]
 impl ConnectorFactory for Pages {
@@ -66,13 +102,41 @@ impl ConnectorFactory for Pages {
     }
 
     async fn connect(&self, options: &Options) -> Result<Box<dyn Connector>, ConnectorError> {
-        let client = HttpClient::builder(options.get("base_url").unwrap_or_default()).build()?;
-        Ok(Box::new(PagesConnector { client }))
+        let limit = RateLimit::concurrency(CONCURRENCY);
+        let client =
+            HttpClient::builder(options.get("base_url").unwrap_or_default()).rate_limit(limit).build()?;
+        Ok(Box::new(PagesConnector { client, style: self.style }))
     }
 }
 
 struct PagesConnector {
     client: HttpClient,
+    style: Style,
+}
+
+impl PagesConnector {
+    fn responses(&self, records: &JsonPointer) -> Result<Responses, ConnectorError> {
+        let first = self.client.get("/items").query("page", 1);
+        Ok(match self.style {
+            Style::Numbers => {
+                let pages = numbered(self.client.get("/items"), "page");
+                pages.until_empty(records.clone()).fetch(FAR_AHEAD)
+            }
+            Style::LastLink => by_link_header(first, FAR_AHEAD),
+            Style::NextLink | Style::OneAnswer => {
+                by_next_link(self.client.get("/items/1.json"), NextLink::Body("/next".parse()?), AHEAD)
+            }
+        })
+    }
+
+    fn pages(&self, end: Offset) -> Result<PageStream<'static>, ConnectorError> {
+        let records: JsonPointer = "/data".parse()?;
+        if self.style == Style::OneAnswer {
+            let pages = self.client.get("").stream_records(records, PIECE_BYTES).map_ok(ReadItem::Page);
+            return Ok(pages.chain(futures::stream::once(async { Ok(ReadItem::End(Some(end))) })).boxed());
+        }
+        Ok(into_pages(self.responses(&records)?, records, Some(end)))
+    }
 }
 
 #[async_trait]
@@ -98,14 +162,9 @@ impl Connector for PagesConnector {
         if start == Some(&end) {
             return Box::pin(futures::stream::once(async { Ok(ReadItem::End(Some(end))) }));
         }
-        let records = "/data".parse();
-        let next = "/next".parse();
-        match (records, next) {
-            (Ok(records), Ok(next)) => {
-                let responses = by_next_link(self.client.get("/items/1.json"), NextLink::Body(next), AHEAD);
-                into_pages(responses, records, Some(end))
-            }
-            (Err(error), _) | (_, Err(error)) => Box::pin(futures::stream::once(async { Err(error) })),
+        match self.pages(end) {
+            Ok(pages) => pages,
+            Err(error) => Box::pin(futures::stream::once(async { Err(error) })),
         }
     }
 

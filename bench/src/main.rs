@@ -2,9 +2,9 @@
 //!
 //! `w1` lands a million records from a static server on loopback in one Delta table, `cdc` applies changes to large
 //! tables, `python` reads the same through a
-//! connector in Python, `start` times the first request of the command, `decode` measures the decoder alone. Each prints its
+//! connector in Python, `w5` reads from a source that is far away, `start` times the first request of the command, `decode` measures the decoder alone. Each prints its
 //! figures; a goal is met or missed, and none is asserted, since figures depend on the machine.
-//! Start reading at [`w1`], [`cdc`] and [`cold_start`]; the commands that the help does not list are the processes
+//! Start reading at [`w1`], [`w5`], [`cdc`] and [`cold_start`]; the commands that the help does not list are the processes
 //! that they start.
 
 use std::io::Write;
@@ -12,6 +12,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+
+use crate::headwater::Style;
 
 mod baseline;
 mod cdc;
@@ -24,6 +26,7 @@ mod python;
 mod serve;
 mod usage;
 mod w1;
+mod w5;
 
 const HELP: &str = "\
 headwater-bench w1 [PAGES [RECORDS [RUNS]]]    one million records into a Delta table, against a baseline by hand
@@ -38,6 +41,9 @@ headwater-bench cdc [OPTIONS]                  changes applied to large tables, 
     --without-python   no comparison with deltalake
 headwater-bench python [PAGES [RECORDS [RUNS]]] the pages of w1 through a connector in Python (300 pages of 1000 records,
                                                3 runs of each unless said otherwise)
+headwater-bench w5 [PART]                      a source far away: pages that take 100 ms each, by number and by Link header (pages);
+                                               one answer of 2 GB within 128 MiB (answer [MEGABYTES]); 50 requests a second,
+                                               found out and used by ten tables (budget, 40 s)
 headwater-bench start [RUNS [BINARY]]          from the start of the command to its first request (20 runs of the
                                                `headwater` beside this program)
 ";
@@ -67,7 +73,18 @@ fn command() -> Result<()> {
         ["start", runs, binary] => cold_start::run(runs.parse()?, Some(binary)),
         ["serve", folder, pages] => serve::serve(Path::new(folder), pages.parse()?),
         ["baseline", url, out] => measured(|| baseline::run(url, Path::new(out))),
-        ["headwater", url, out] => measured(|| headwater::run(url, Path::new(out))),
+        ["headwater", url, out] => measured(|| headwater::run(Style::NextLink, url, Path::new(out))),
+        ["headwater", style, url, out] => {
+            let style = Style::named(style)?;
+            measured(|| headwater::run(style, url, Path::new(out)))
+        }
+        ["w5", parts @ ..] => w5::run(parts),
+        ["w5-pages", folder, pages, latency_ms] => {
+            w5::server::pages(Path::new(folder), pages.parse()?, latency_ms.parse()?)
+        }
+        ["w5-limited", per_second, latency_ms] => {
+            w5::server::limited(per_second.parse()?, latency_ms.parse()?)
+        }
         ["python-start", url, state] => child::print(&python::start_time(url, Path::new(state))?),
         ["python-read", url, out, state, tables] => {
             child::print(&python::read(url, Path::new(out), Path::new(state), tables)?)

@@ -50,6 +50,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("object_store", &["headwater-lake"]),
     ("parquet", &["headwater-lake", "headwater-bench"]),
     ("reqwest", &["headwater-http"]),
+    ("aws-lc-rs", &["headwater-http"]),
+    ("rustls", &["headwater-http"]),
     ("axum", &["headwater-source-example", "headwater-bench"]),
     ("rcgen", &["headwater-testkit"]),
     ("tokio-rustls", &["headwater-testkit"]),

@@ -245,6 +245,8 @@ async fn exchange(
     if !(status.is_success() || status == StatusCode::NOT_MODIFIED || allowed) {
         let failure = refusal(inner, parts, response, request, quota).await;
         permit.ended(match (failure.remedy, status.as_u16()) {
+            // A source that says "now" does not mean the rate.
+            (Remedy::Pause(Some(Duration::ZERO)), _) => Outcome::Answered,
             (Remedy::Pause(_), 429 | 403) => Outcome::Refused,
             (Remedy::Pause(_), _) | (_, 500..) => Outcome::Failed,
             _ => Outcome::Answered,

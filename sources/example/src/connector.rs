@@ -8,8 +8,8 @@ use headwater_connect::{
     Connector, ConnectorError, JsonPointer, Offset, Options, Page, PageStream, Partition, ReadItem,
     StructType, SupportsNamespaces, SupportsPartition, SupportsPartitionedStream, TableMetadata,
 };
-use headwater_http::pages::{self, NextLink};
-use headwater_http::{HttpClient, Response};
+use headwater_http::HttpClient;
+use headwater_http::pages::{self, NextLink, Place};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -96,19 +96,9 @@ impl ExampleConnector {
 
     /// Numbered pages: several are fetched at the same time.
     fn read_customers(&self, table_options: TableOptions) -> PageStream<'_> {
-        #[derive(Deserialize)]
-        struct Numbered {
-            page: u64,
-            pages: u64,
-        }
-        let client = self.client.clone();
-        let request =
-            move |page| client.get("customers").query("page", page).query("limit", table_options.page_size);
-        let is_last = |response: &Response| {
-            let numbered: Numbered = response.json()?;
-            Ok(numbered.page >= numbered.pages)
-        };
-        let responses = pages::by_page_number(1.., request, is_last, AHEAD);
+        let request = self.client.get("customers").query("limit", table_options.page_size);
+        let count = Place::Body(JsonPointer::from_iter(["pages"]));
+        let responses = pages::numbered(request, "page").total_pages(count).fetch(AHEAD);
         pages::into_pages(responses, data(), None)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_connect::{Connector, ConnectorError, ConnectorFactory, Options};
-use headwater_http::{Auth, HttpClient, RetryPolicy};
+use headwater_http::{Auth, HttpClient, RateBudget, RateLimit, RetryPolicy};
 
 use crate::connector::ExampleConnector;
 use crate::server::{ExampleOptions, ExampleServer};
@@ -62,12 +62,15 @@ impl ConnectorFactory for ExampleFactory {
                 });
             }
         };
-        let mut client = HttpClient::builder(&base_url).retry(RetryPolicy {
+        // All tables of all pipelines that ask this shop with this token keep to its limits together.
+        let token = options.secret("token");
+        let budget = RateBudget::shared(&base_url, token.as_ref(), RateLimit::default());
+        let mut client = HttpClient::builder(&base_url).budget(budget).retry(RetryPolicy {
             base: Duration::from_millis(50),
             cap: Duration::from_secs(5),
             ..RetryPolicy::default()
         });
-        if let Some(token) = options.secret("token") {
+        if let Some(token) = token {
             client = client.auth(Auth::Bearer(token));
         }
         Ok(Box::new(ExampleConnector::new(client.build()?, server)))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use headwater_connect::ConnectorError;
-use headwater_http::{HttpClient, Response};
+use headwater_http::{HttpClient, RateBudget, RateLimit, Response};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -17,6 +17,8 @@ use crate::settings::{Login, Settings};
 /// Ids in one request for those without the right `apihighlimits`, and for those with it.
 const IDS_PER_REQUEST: usize = 50;
 const MANY_IDS_PER_REQUEST: usize = 500;
+/// Requests of all tables and pipelines that one wiki gets at the same time: wikis are shared with people.
+const CONCURRENCY: usize = 8;
 /// Longer parameters travel in a form: servers refuse long URLs.
 const MAX_URL_BYTES: usize = 4000;
 /// The pause where the wiki asks to wait and does not say how long.
@@ -123,7 +125,10 @@ struct RevisionId {
 
 impl Wiki {
     pub(crate) fn new(settings: Settings) -> Result<Self, ConnectorError> {
+        let password = settings.login.as_ref().map(|login| &login.password);
+        let limit = RateLimit::concurrency(CONCURRENCY);
         let mut builder = HttpClient::builder(settings.base.as_str())
+            .budget(RateBudget::shared(settings.base.as_str(), password, limit))
             .user_agent(settings.user_agent.clone())
             .cookies(settings.login.is_some());
         if let Some(login) = &settings.login {

@@ -33,6 +33,8 @@ const HOLD_SECS: f64 = 20.0;
 /// How long it then takes to get a little above it.
 const RISE_SECS: f64 = 20.0;
 const SLOWEST_PER_SECOND: f64 = 0.02;
+/// Single refusals make no rate slower than this: they may have another reason. A row of them does.
+const SLOWEST_BY_STEPS: f64 = 1.0;
 const FASTEST_PER_SECOND: f64 = 1e6;
 
 #[derive(Debug, Default)]
@@ -173,7 +175,8 @@ impl Pace {
                 || (holding && whole < LEAST_MEASURE.as_secs_f64())
             {
                 // Too short to say; the count goes on from the refusal before this one.
-                let per_second = present * if holding { 0.95 } else { 0.7 };
+                let slower = present * if holding { 0.95 } else { 0.7 };
+                let per_second = slower.max(present.min(SLOWEST_BY_STEPS));
                 self.learned = Some(Learned { per_second, ..learned });
                 self.next_at = self.interval().map(|interval| now + interval);
                 return;

@@ -127,3 +127,55 @@ async fn more_headers_than_anybody_sends_are_refused() {
         assert!(chain(&error).contains("got no answer"), "{}", chain(&error));
     }
 }
+
+/// Takes what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs in a process of its own: whether an event is wanted is remembered for a whole process.
+#[tokio::test]
+#[ignore = "started by another test, in a process of its own"]
+async fn requests_are_events() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = serve(|number, _| async move {
+        if number == 1 { answer(503, "busy hunter2hunter2") } else { answer(200, "12345") }
+    })
+    .await;
+    let auth = headwater_http::Auth::Bearer(headwater_connect::Secret::new("hunter2hunter2"));
+    let client = server.builder().auth(auth).build().unwrap();
+    client.get("orders").query("api_key", "hunter2hunter2").send().await.unwrap();
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(!log.contains("hunter2"), "{log}");
+    let events: Vec<&str> =
+        log.lines().filter(|line| line.contains("DEBUG") && line.contains(" request ")).collect();
+    assert_eq!(events.len(), 2, "{log}");
+    for (event, expect) in
+        events.iter().zip([["status=503", "attempt=1"], ["status=200 bytes=5", "attempt=2"]])
+    {
+        assert!(event.contains("/orders?api_key=<secret>") && event.contains("waited_secs="), "{event}");
+        assert!(expect.iter().all(|part| event.contains(part)), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn every_request_is_an_event_without_what_is_secret_in_it() {
+    crate::ways::run_alone("limits::requests_are_events", &[]).await;
+}

@@ -279,7 +279,7 @@ async fn the_proxies_of_the_environment_are_used() {
 }
 
 /// Runs one test of this program in a process of its own.
-async fn run_alone(test: &str, environment: &[(&str, &str)]) {
+pub(crate) async fn run_alone(test: &str, environment: &[(&str, &str)]) {
     let direct = listen(echo).await;
     let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored"])
