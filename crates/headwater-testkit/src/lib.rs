@@ -25,6 +25,8 @@ mod trial;
 mod write_back;
 
 pub use contract::{Breach, check, run};
+pub use headwater_spec::{SkippedRule, SuiteSpec, UnfilledColumn};
+
 pub use folder::{SimulatedError, SimulatorFolder, simulate};
 pub use report::{Counts, Outcome, Report, TestResult};
 pub use rules::{RULES, Rule};
