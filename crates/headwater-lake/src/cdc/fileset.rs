@@ -380,12 +380,15 @@ impl FileSet {
         let wrong = |e: arrow_schema::ArrowError| damaged(&self.table.name, e);
         let mut order: Vec<u32> = (0..u32::try_from(rows.len()).unwrap_or(u32::MAX)).collect();
         order.sort_unstable_by_key(|&at| rows[at as usize]);
-        let mut jobs: JoinSet<Result<(usize, Vec<RecordBatch>), LakeError>> = JoinSet::new();
-        let mut parts: BTreeMap<usize, Vec<RecordBatch>> = BTreeMap::new();
-        let mut runs = order.chunk_by(|&a, &b| rows[a as usize].file == rows[b as usize].file).enumerate();
+        type Part = BTreeMap<(usize, usize), Vec<RecordBatch>>;
+        let mut jobs: JoinSet<Result<Part, LakeError>> = JoinSet::new();
+        let mut parts = Part::new();
+        // Files differ in size: each is read by as many jobs as there are, which take turns with its row groups.
+        let runs = order.chunk_by(|&a, &b| rows[a as usize].file == rows[b as usize].file).enumerate();
+        let mut shares = runs.flat_map(|run| (0..READ_AHEAD).map(move |turn| (run, turn)));
         loop {
             while jobs.len() < READ_AHEAD
-                && let Some((number, run)) = runs.next()
+                && let Some(((number, run), turn)) = shares.next()
             {
                 let entry = self.entries[rows[run[0] as usize].file as usize].clone();
                 let wanted: Vec<u32> = run.iter().map(|&at| rows[at as usize].row).collect();
@@ -394,17 +397,15 @@ impl FileSet {
                 jobs.spawn_on(
                     async move {
                         let reader = entry.open(&table, &columns).await?;
-                        Ok((number, read_rows(&reader, &wanted, &places).await?))
+                        let read = read_rows(&reader, &wanted, &places, |group| group % READ_AHEAD == turn);
+                        Ok(read.await?.into_iter().map(|(group, rows)| ((number, group), rows)).collect())
                     },
                     runtime()?,
                 );
             }
             match jobs.join_next().await {
                 None => break,
-                Some(Ok(part)) => {
-                    let (number, batches) = part?;
-                    parts.insert(number, batches);
-                }
+                Some(Ok(part)) => parts.extend(part?),
                 Some(Err(lost)) => return Err(LakeError::TaskLost { source: Box::new(lost) }),
             }
         }
@@ -534,7 +535,8 @@ impl Job {
                         .map_err(|e| damaged(&self.table.name, e))?,
                 ]
             } else {
-                read_rows(&reader, &found.rows, &self.probe.extra).await?
+                let read = read_rows(&reader, &found.rows, &self.probe.extra, |_| true).await?;
+                read.into_iter().flat_map(|(_, rows)| rows).collect()
             };
         }
         Ok(found)
@@ -607,19 +609,21 @@ impl Job {
     }
 }
 
-/// Reads the columns at `places` of rows of a file, given by their places in the file, ascending.
+/// Reads the columns at `places` of rows of a file, given by their places in the file, ascending: those in the row groups that are
+/// wanted, each with its number.
 async fn read_rows(
     reader: &DataReader,
     rows: &[u32],
     places: &[usize],
-) -> Result<Vec<RecordBatch>, LakeError> {
+    wanted: impl Fn(usize) -> bool,
+) -> Result<Vec<(usize, Vec<RecordBatch>)>, LakeError> {
     let mut found = Vec::new();
     let (mut base, mut next) = (0_usize, 0_usize);
     for (group, count) in reader.group_rows().into_iter().enumerate() {
         let end = next + rows[next..].partition_point(|&row| (row as usize) < base + count);
-        if end > next {
+        if end > next && wanted(group) {
             let inside: Vec<usize> = rows[next..end].iter().map(|&row| row as usize - base).collect();
-            found.extend(reader.rows(group, places, &inside).await?);
+            found.push((group, reader.rows(group, places, &inside).await?));
         }
         next = end;
         base += count;

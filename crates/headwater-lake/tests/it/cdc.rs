@@ -1,6 +1,6 @@
 //! Changes of rows with keys, on a real table: what Spark's own tables looked like after each micro-batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -228,6 +228,40 @@ async fn a_sequence_may_be_a_struct_in_a_history_whose_names_are_mapped() {
         [3, "e", 60, null],
     ]);
     assert_eq!(Value::from(canon::sorted(shown.collect())), expect);
+}
+
+/// More rows than one row group of a file holds.
+const MANY: i64 = 300_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_end_are_taken_from_all_row_groups_of_a_file() {
+    let (local, table) = (Local::new(), name("row_groups"));
+    let spec = WriterSpec {
+        memory_bytes: 1 << 30,
+        ..changes(&table, ScdType::Two, TrackHistory::All, Feed::Upserts)
+    };
+    let event = |id: i64, seq: i64| (id, seq, Some(format!("{id} at {seq}")), None);
+    let all: Vec<Event> = (0..MANY).map(|id| event(id, 1)).collect();
+    assert!(apply(&local.lake, spec.clone(), &all, 1).await);
+    // In no order, and from everywhere.
+    let ended: Vec<i64> = (0..300).map(|n| n * 7_919 % 300 * (MANY / 300) + n).collect();
+    let newer: Vec<Event> = ended.iter().map(|id| event(*id, 2)).collect();
+    assert!(apply(&local.lake, spec, &newer, 2).await);
+
+    let read: Vec<RecordBatch> =
+        local.lake.read(&table, ReadSpec::default()).await.unwrap().try_collect().await.unwrap();
+    let mut found = BTreeMap::new();
+    for row in canon::rows(&read) {
+        let number = |column: &str| row[column].as_i64();
+        let (id, seq) = (number("id").unwrap(), number("seq").unwrap());
+        assert_eq!(row["name"].as_str(), Some(format!("{id} at {seq}").as_str()));
+        assert_eq!(number("__START_AT"), Some(seq));
+        assert!(found.insert((id, seq), number("__END_AT")).is_none());
+    }
+    let ended: BTreeSet<i64> = ended.into_iter().collect();
+    assert_eq!(found.len(), 300_300);
+    assert!((0..MANY).all(|id| found[&(id, 1)] == ended.contains(&id).then_some(2)));
+    assert!(ended.iter().all(|id| found[&(*id, 2)].is_none()));
 }
 
 /// Every file of a table, with its size.
