@@ -24,7 +24,7 @@ const FAR_AHEAD: usize = 32;
 /// Requests under way at the same time.
 const CONCURRENCY: usize = 20;
 /// Of one long answer, so much is a page.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 512 << 10;
 
 /// How the source is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

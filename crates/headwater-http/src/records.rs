@@ -251,19 +251,20 @@ impl Cutter {
             let error = ScanError::new(comma, "a value was expected");
             return Err(self.malformed(error));
         }
-        let rest = self.buffer.split_off(comma + 1);
-        let mut piece =
-            std::mem::replace(&mut self.buffer, BytesMut::with_capacity(self.piece_bytes + rest.len()));
+        // A copy of its own length: a piece that is kept for a while does not hold the whole buffer, which is used again.
+        let mut piece = self.buffer.get(..=comma).unwrap_or_default().to_vec();
         if let Some(end) = piece.last_mut() {
             *end = b']';
         }
-        self.buffer.extend_from_slice(b"[");
-        self.buffer.extend_from_slice(&rest);
+        self.buffer.advance(comma);
+        if let Some(start) = self.buffer.first_mut() {
+            *start = b'[';
+        }
         self.base += comma;
         *passed = passed.saturating_sub(comma).max(1);
         *cut = true;
         items.cut();
-        Ok(Some(Page::json_array(piece.freeze())))
+        Ok(Some(Page::json_array(piece)))
     }
 
     /// Hands on the only record when it is whole.

@@ -28,10 +28,10 @@ const RECENT: Duration = Duration::from_secs(2);
 const MANY_IN_A_ROW: u32 = 3;
 /// More answers are not remembered one by one.
 const MOST_RECENT: usize = 10_000;
-/// How long a measured rate is kept to, in seconds of work.
-const HOLD_SECS: f64 = 20.0;
-/// How long it then takes to get a little above it.
-const RISE_SECS: f64 = 20.0;
+/// How many requests a measured rate is kept to, within limits of time; it takes twice as long to get a little above it.
+const HOLD_REQUESTS: f64 = 300.0;
+const LEAST_HOLD_SECS: f64 = 6.0;
+const MOST_HOLD_SECS: f64 = 60.0;
 const SLOWEST_PER_SECOND: f64 = 0.02;
 /// Single refusals make no rate slower than this: they may have another reason. A row of them does.
 const SLOWEST_BY_STEPS: f64 = 1.0;
@@ -59,6 +59,13 @@ struct Learned {
     measured: bool,
 }
 
+impl Learned {
+    /// How long it is kept to, in seconds of work.
+    fn hold_secs(self) -> f64 {
+        (HOLD_REQUESTS / self.per_second).clamp(LEAST_HOLD_SECS, MOST_HOLD_SECS)
+    }
+}
+
 #[derive(Debug, Default, Clone, Copy)]
 struct Count {
     answered: u64,
@@ -80,11 +87,12 @@ impl Pace {
     pub(super) fn rate(&self) -> Option<f64> {
         let learned = self.learned.map(|learned| {
             let secs = self.count.busy.as_secs_f64();
+            let hold = learned.hold_secs();
             let factor = match learned.measured {
                 false => (GROWTH * secs).exp(),
-                true if secs <= HOLD_SECS => SHARE,
-                true if secs <= HOLD_SECS + RISE_SECS => SHARE + 0.04 * (secs - HOLD_SECS) / RISE_SECS,
-                true => 1.02 * ((secs - HOLD_SECS - RISE_SECS) / 60.0).exp(),
+                true if secs <= hold => SHARE,
+                true if secs <= 3.0 * hold => SHARE + 0.04 * (secs - hold) / (2.0 * hold),
+                true => 1.02 * ((secs - 3.0 * hold) / 40.0).exp(),
             };
             (learned.per_second * factor).clamp(SLOWEST_PER_SECOND, FASTEST_PER_SECOND)
         });
@@ -165,7 +173,7 @@ impl Pace {
         let busy = self.count.busy.as_secs_f64();
         let whole = (busy + self.count.paused.as_secs_f64()).max(0.001);
         let present = self.rate();
-        let holding = self.learned.is_some_and(|learned| learned.measured) && busy <= HOLD_SECS;
+        let holding = self.learned.is_some_and(|learned| learned.measured && busy <= learned.hold_secs());
         self.learned = match (self.learned, present) {
             (Some(learned), Some(present)) => Some(if self.in_a_row > 1 {
                 // The source gives nothing before some moment, whatever the rate; or the rate is far too high.
