@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("headwater-source-github", 3),
     ("headwater-source-mediawiki", 3),
     ("headwater-testkit", 3),
+    ("my-source", 3),
     ("headwater-engine", 4),
     ("headwater-cli", 5),
     ("headwater-bench", 6),

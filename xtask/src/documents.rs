@@ -9,7 +9,8 @@ use crate::files::Tracked;
 
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 /// The folders whose contents documents refer to by path.
-const FOLDERS: &[&str] = &["crates/", "sources/", "xtask/", "bench/", "testing/", "docs/", ".ci/"];
+const FOLDERS: &[&str] =
+    &["crates/", "sources/", "xtask/", "bench/", "testing/", "docs/", "prompts/", "templates/", ".ci/"];
 
 /// Crates that the architecture page does not speak of.
 pub(crate) fn missing_crates(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {

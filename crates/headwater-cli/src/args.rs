@@ -88,7 +88,7 @@ pub(crate) enum Command {
     /// List the connectors, or show the options of one
     #[command(after_help = "Examples:\n  headwater connectors\n  headwater connectors mediawiki")]
     Connectors(Connectors),
-    /// Add, list, update or remove connectors of your own: in Python, or any executable
+    /// Make, add, list, update, remove or document connectors of your own: in Python, or any executable
     #[command(subcommand)]
     Connector(Connector),
     /// Add, list, test or remove connections
@@ -240,6 +240,15 @@ pub(crate) struct Connectors {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Connector {
+    /// Make a new connector that works, to start from
+    ///
+    /// Writes a folder with code, connector_spec.yaml, a simulated source, tests, README.md and api.md. It reads a source
+    /// that nobody has, and passes its tests: change it step by step. A folder that exists is left as it is.
+    #[command(after_help = "Examples:
+  headwater connector new my_source
+  headwater connector new my_source --with-prompts
+  headwater connector new my_source --lang rust --headwater-path ./headwater")]
+    New(ConnectorNew),
     /// Add a connector to the project: a folder, a Git repository, an installed module, or an executable
     ///
     /// A folder or a repository holds a connector in Python. Its requirements are installed into an environment of
@@ -269,6 +278,17 @@ pub(crate) enum Connector {
     /// itself is updated. What a running process uses stays.
     #[command(after_help = "Examples:\n  headwater connector prune --dry-run\n  headwater connector prune")]
     Prune(ConnectorPrune),
+    /// Write the page for users of a connector, README.md
+    ///
+    /// It is made from connector_spec.yaml and from what the connector says of its tables. What stands between
+    /// `<!-- kept: NAME -->` and `<!-- /kept -->`, each alone on a line, is left as it is. The connector is asked with
+    /// made-up options, against its simulated source where it has one; nothing is read.
+    #[command(after_help = "Examples:
+  headwater connector docs ./my_source
+  headwater connector docs ./my_source --check
+  headwater connector docs my_source --folder ./my_source
+  headwater connector docs my_source --connection my_conn --output docs/my_source.md")]
+    Docs(ConnectorDocs),
 }
 
 #[derive(Debug, Args)]
@@ -276,6 +296,49 @@ pub(crate) struct ConnectorPrune {
     /// Show what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// What a connector is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    Python,
+    Rust,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectorNew {
+    /// Name of the connector: small letters, digits and `_`
+    pub(crate) name: String,
+    /// What it is written in
+    #[arg(long, value_enum, default_value_t = Language::Python)]
+    pub(crate) lang: Language,
+    /// Where its folder is made
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Source code of Headwater, which a connector in Rust is built with
+    #[arg(long, value_name = "DIR")]
+    pub(crate) headwater_path: Option<PathBuf>,
+    /// Add instructions for work with a coding assistant
+    #[arg(long)]
+    pub(crate) with_prompts: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectorDocs {
+    /// The connector: its name, or its folder
+    pub(crate) connector: String,
+    /// Write nothing; end with 1 and show the difference where the page is not current
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Folder of a connector that is given by name: its page and its simulated source are there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Another file than README.md in its folder
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Ask the source of this connection for the tables
+    #[arg(long, value_name = "NAME")]
+    pub(crate) connection: Option<String>,
 }
 
 #[derive(Debug, Args)]

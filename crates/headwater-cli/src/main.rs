@@ -12,6 +12,8 @@ mod args;
 mod commands;
 mod config;
 mod connectors;
+#[cfg(test)]
+mod documents;
 mod fail;
 mod logging;
 mod names;

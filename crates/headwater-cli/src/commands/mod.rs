@@ -6,7 +6,9 @@ mod connection;
 mod connector;
 mod connectors;
 mod demo;
+mod docs;
 mod init;
+mod new;
 mod pipeline;
 mod show;
 mod simulate;
@@ -42,6 +44,8 @@ pub(crate) fn run(cli: Cli, out: &Out, log: Option<LogWatch>) -> Result<Exit, Fa
     match &cli.command {
         Command::Init(a) => init::init(a, out),
         Command::Connectors(a) => ask(out, connectors::connectors(a, project().ok().as_ref(), out)),
+        Command::Connector(Connector::New(a)) => new::new(a, out),
+        Command::Connector(Connector::Docs(a)) => ask(out, docs::docs(a, project().ok().as_ref(), out)),
         Command::Connector(Connector::Add(a)) => ask(out, connector::add(a, &project()?, out)),
         Command::Connector(Connector::List) => connector::list(&project()?, out),
         Command::Connector(Connector::Info(a)) => ask(out, connector::info(&a.name, &project()?, out)),

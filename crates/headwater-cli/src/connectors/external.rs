@@ -19,7 +19,11 @@ use crate::output::Out;
 
 /// The folder below a project for what Headwater makes for itself. It is not for version control, and says so.
 pub(crate) fn state_dir(project: &Project) -> Result<PathBuf, Failure> {
-    let folder = project.root.join(".headwater");
+    state_below(&project.root)
+}
+
+fn state_below(root: &Path) -> Result<PathBuf, Failure> {
+    let folder = root.join(".headwater");
     let failed = |e: std::io::Error| {
         Failure::other(format!("{} cannot be written", shown(&folder).display()), &e).with_exit(Exit::Usage)
     };
@@ -113,6 +117,26 @@ impl External {
     /// A factory of a class that changes the connector's source, for tests.
     pub(crate) fn write_back(&self, environment: &Environment, file: &Path) -> Arc<dyn ConnectorFactory> {
         self.runtime.write_back(&self.definition, environment, file)
+    }
+
+    /// A connector in Python in a folder that no project has to know. What is made for it is kept in the project around,
+    /// or in the folder itself.
+    pub(crate) fn in_folder(folder: &Path, name: &str, project: Option<&Project>) -> Result<Self, Failure> {
+        let state = match project {
+            Some(project) => state_dir(project)?,
+            None => state_below(folder)?,
+        };
+        let path = absolute(folder);
+        let mut settings = RuntimeSettings::new(&state);
+        settings.search_path = search_path();
+        settings.module_path = module_path();
+        let definition = ConnectorDefinition {
+            name: name.to_owned(),
+            source: Code::Folder { repository: repository_of(&path), path },
+            class: None,
+            extras: Vec::new(),
+        };
+        Ok(Self { definition, commit: None, runtime: Runtime::new(settings) })
     }
 
     /// Installs what the connector needs, where that has not been done. Nothing of the connector is run.

@@ -7,13 +7,14 @@ mod external;
 pub(crate) mod git;
 mod lock;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use headwater_connect::ConnectorFactory;
 use headwater_source_example::ExampleFactory;
 use headwater_source_github::GitHubFactory;
 use headwater_source_mediawiki::MediaWikiFactory;
-use headwater_spec::{ConnectorSource, ConnectorSpec};
+use headwater_spec::{ConnectorOrigin, ConnectorSource, ConnectorSpec};
 
 pub(crate) use external::{External, forget, pin_back, unused, update};
 pub(crate) use lock::Lock;
@@ -53,6 +54,15 @@ impl<'a> Registry<'a> {
     /// What the project has added.
     pub(crate) fn added(&self) -> &'a [ConnectorSource] {
         self.project.map_or(&[], |project| &project.parsed.value.connectors)
+    }
+
+    /// The folder that a connector was added from.
+    pub(crate) fn folder(&self, name: &str) -> Option<PathBuf> {
+        let source = self.added().iter().find(|c| c.name == name)?;
+        match &source.origin {
+            ConnectorOrigin::Folder(folder) => Some(self.project?.root.join(folder)).filter(|f| f.is_dir()),
+            _ => None,
+        }
     }
 
     /// What to say about a connector that does not exist.

@@ -3,9 +3,11 @@
 use crate::harness::Sandbox;
 use crate::snapshot;
 
-const COMMANDS: [&[&str]; 26] = [
+const COMMANDS: [&[&str]; 28] = [
     &["init"],
     &["connectors"],
+    &["connector", "new"],
+    &["connector", "docs"],
     &["connection"],
     &["connection", "add"],
     &["connection", "list"],

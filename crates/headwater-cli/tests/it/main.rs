@@ -23,6 +23,7 @@ mod python_kill;
 mod python_origins;
 mod python_support;
 mod python_wiki;
+mod scaffold;
 mod secrets;
 mod signals;
 mod simulate;

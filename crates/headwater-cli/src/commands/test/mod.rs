@@ -233,7 +233,7 @@ impl Led {
             }
             // With nothing described, nothing answers: what a connector of its own records does not mind.
             TestMode::Simulate if !described => (Mode::Simulate, Description::default()),
-            TestMode::Simulate => (Mode::Simulate, folder.description().map_err(failure)?),
+            TestMode::Simulate => (Mode::Simulate, folder.description().map_err(simulated)?),
             TestMode::Record => {
                 let sample = arguments.sample.and_then(|n| usize::try_from(n).ok()).unwrap_or(RECORD_SAMPLE);
                 (Mode::Record { cassette: folder.cassette(), sample }, Description::default())
@@ -288,7 +288,8 @@ fn no_description(target: &Target, folder: &SimulatorFolder) -> Failure {
     ))
 }
 
-fn failure(error: SimulatedError) -> Failure {
+/// A folder of a simulated source that cannot be used.
+pub(super) fn simulated(error: SimulatedError) -> Failure {
     match error {
         SimulatedError::Suite(errors) => errors.into(),
         SimulatedError::Description(errors) => Failure::diagnostics(&errors.errors),

@@ -9,7 +9,7 @@ use headwater_python::{ConnectorSource as Code, Environment};
 use headwater_spec::{ConnectorOrigin, ConnectorSource, ConnectorSpec, is_secret_name};
 use headwater_testkit::SimulatorFolder;
 
-use super::failure;
+use super::simulated;
 use crate::args;
 use crate::config::{Project, cache_folder};
 use crate::connectors::{External, Registry, is_built_in, spec_of};
@@ -126,7 +126,7 @@ impl Target {
             Kind::BuiltIn(_) => Some(Path::new("sources").join(&self.name)),
         };
         let folder = given.map(Path::to_owned).or(own).unwrap_or_default();
-        SimulatorFolder::of(&folder).map_err(failure)
+        SimulatorFolder::of(&folder).map_err(simulated)
     }
 
     #[must_use]
