@@ -64,7 +64,9 @@ fn commands(text: &str, markdown: bool) -> Vec<Shown> {
                 command.pop();
                 command.push_str(more.trim());
             }
-            found.extend(of_line(&command, index + 1));
+            // What stands further to the right says what the command is for.
+            let command = command.split_once("  ").map_or(command.as_str(), |(command, _)| command);
+            found.extend(of_line(command, index + 1));
             continue;
         }
         in_code ^= is_fence;
@@ -198,6 +200,7 @@ fn commands_are_found_and_read_as_a_shell_reads_them() {
         "```\nheadwater state set p t --offset '{\"a\": 1}' > f\n```",
         &[&["headwater", "state", "set", "p", "t", "--offset", "{\"a\": 1}"]],
     );
+    check("```\nheadwater test x    what it is for\n```", &[&["headwater", "test", "x"]]);
     check("```\nheadwater a \\\n    b\n```", &[&["headwater", "a", "b"]]);
     check(
         "see `headwater run <spec> --full-refresh=<table>` and `headwater`",
