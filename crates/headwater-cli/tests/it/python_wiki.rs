@@ -88,3 +88,31 @@ fn a_wiki_read_by_both_gives_equal_tables() {
     // And once more, without a change.
     assert_eq!(compare(&sandbox), second);
 }
+
+#[test]
+fn a_real_wiki_is_tested_live_and_its_changes_come_through() {
+    let wiki = TestWiki::start();
+    wiki.run(&json!([edit("A", "1 [[Category:C]]", "20250101000000"), edit("B", "1", "20250101000001")]));
+    let testing = connectors().join("..").canonicalize().unwrap();
+    let mut sandbox = Sandbox::with_settings("connections: {}\n");
+    add_connection(&sandbox, "mediawiki", &wiki);
+    // The wiki of the test is a copy of one that has its code beside its cache.
+    let code = wiki.folder.path().join("cache").canonicalize().unwrap().with_file_name("code");
+    let set = |sandbox: &mut Sandbox, name: &str, path: std::path::PathBuf| {
+        sandbox.env(name, path.to_str().unwrap());
+    };
+    set(&mut sandbox, "MW_CONFIG_FILE", wiki.folder.path().join("LocalSettings.php"));
+    set(&mut sandbox, "MW_INSTALL_PATH", code.canonicalize().unwrap());
+    set(&mut sandbox, "HEADWATER_WIKI_DRIVER", testing.join("mediawiki-driver.php"));
+    let write_back = testing.join("write_back/mediawiki.py");
+    let asked =
+        ["test", "mediawiki", "--mode", "live", "--connection", "mediawiki", "--json", "--write-back"];
+    let ran = sandbox.run(&[&asked[..], &[write_back.to_str().unwrap()]].concat()).ok();
+    let report = ran.json();
+    for rule in ["R28", "R29", "R30"] {
+        let tests = report["tests"].as_array().unwrap().iter().filter(|test| test["rule"] == rule);
+        let seen: Vec<(&Value, &Value)> = tests.map(|test| (&test["table"], &test["outcome"])).collect();
+        assert_eq!(seen, [(&json!("pages"), &json!("passed"))], "{rule}\n{ran}");
+    }
+    assert!(wiki.sql("SELECT page_id FROM page WHERE page_title LIKE 'Made_by%'").is_empty(), "{ran}");
+}
