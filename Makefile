@@ -22,7 +22,7 @@ setup:
 
 test: setup
 	$(CARGO) test --workspace --locked
-	$(CARGO) test --locked --package headwater-cli --test it -- --ignored --exact scaffold::a_new_connector_in_rust_works
+	$(CARGO) test --workspace --locked --test it -- --ignored --exact scaffold::a_new_connector_in_rust_works
 	"$$(testing/setup-python.sh)"/bin/python -m pytest python
 
 check:
