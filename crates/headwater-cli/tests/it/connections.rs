@@ -28,7 +28,7 @@ fn connectors_are_listed_and_described() {
     let list = sandbox.run(&["connectors", "--json"]).ok().json();
     let names: Vec<&str> =
         list["connectors"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["example", "mediawiki"]);
+    assert_eq!(names, ["example", "github", "mediawiki"]);
     sandbox.run(&["connectors", "example"]).ok();
     let wiki = sandbox.run(&["connectors", "mediawiki"]).ok();
     assert!(wiki.stdout.contains("base_url"), "{wiki}");
