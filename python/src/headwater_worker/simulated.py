@@ -44,8 +44,9 @@ def lead_to(url: str) -> None:
         return
     pem = _fetch_authority(url, place)
     _led_to = place
-    _lead_names(place)
-    _lead_sockets(place)
+    own = _know_own_servers()
+    _lead_names(place, own)
+    _lead_sockets(place, own)
     _trust(pem)
 
 
@@ -73,7 +74,28 @@ def _fetch_authority(url: str, place: tuple[str, int]) -> str:
     return body.decode("ascii")
 
 
-def _lead_names(place: tuple[str, int]) -> None:
+def _know_own_servers() -> set[int]:
+    """The ports that this process binds from now on: a server of its own, such as that of a test, is no source."""
+    kind: Any = socket.socket
+    bind = kind.bind
+    ports: set[int] = set()
+
+    def bind_and_know(this: Any, address: Any) -> None:
+        bind(this, address)
+        if this.family in (socket.AF_INET, socket.AF_INET6):
+            ports.add(this.getsockname()[1])
+
+    kind.bind = bind_and_know
+    return ports
+
+
+def _is_own(host: Any, port: Any, own: set[int]) -> bool:
+    name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
+    here = name in ("localhost", "::1") or name.startswith("127.")
+    return here and str(port).isdecimal() and int(port) in own
+
+
+def _lead_names(place: tuple[str, int], own: set[int]) -> None:
     """Any name, and any address, is that of the simulator."""
     look_up = socket.getaddrinfo
 
@@ -83,21 +105,20 @@ def _lead_names(place: tuple[str, int]) -> None:
         is_server = not host or flags & socket.AI_PASSIVE
         # Somebody wants to know whether it is an address; that is no connection.
         is_question = flags & socket.AI_NUMERICHOST and port is None
-        if is_server or is_question:
+        if is_server or is_question or _is_own(host, port, own):
             return list(look_up(host, port, family, type, proto, flags))
         return list(look_up(*place, 0, type, proto, flags & ~socket.AI_NUMERICHOST))
 
     socket.getaddrinfo = getaddrinfo
 
 
-def _lead_sockets(place: tuple[str, int]) -> None:
+def _lead_sockets(place: tuple[str, int], own: set[int]) -> None:
     """Connections to an address that was not looked up here lead there as well."""
     kind: Any = socket.socket
 
     def led(this: Any, address: Any) -> Any:
-        if this.family == socket.AF_INET and this.type & socket.SOCK_STREAM and ":" not in place[0]:
-            return place
-        return address
+        led_there = this.family == socket.AF_INET and this.type & socket.SOCK_STREAM and ":" not in place[0]
+        return place if led_there and not _is_own(address[0], address[1], own) else address
 
     connect, connect_ex = kind.connect, kind.connect_ex
     kind.connect = lambda this, address: connect(this, led(this, address))
